@@ -1,0 +1,392 @@
+// The deciding loop: one message at a time, durable first, then visible, then acted on.
+#include "canaryd/controller.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "canaryd/text.hpp"
+#include "daemon/controller_impl.hpp"
+#include "daemon/log.hpp"
+#include "daemon/stores/stores.hpp"
+
+namespace canaryd {
+namespace {
+
+constexpr std::size_t inbox_limit = 4096;
+constexpr Duration store_limit = std::chrono::seconds{20};
+
+std::vector<Owed> owed_of(const Entry& entry, const Event& event, const Transition& transition) {
+    std::vector<Owed> owed;
+    for (std::size_t i = 0; i < transition.notices.size(); ++i) {
+        for (const auto& channel : entry.channels) {
+            Message message;
+            message.rollout = transition.next.id;
+            message.revision = transition.next.revision;
+            message.id = message.rollout + "/" + std::to_string(message.revision) + "/" +
+                         std::to_string(i) + "/" + channel->name;
+            message.at = event.at;
+            message.notice = transition.notices[i];
+            owed.push_back({channel->name, std::move(message)});
+        }
+    }
+    return owed;
+}
+
+void enqueue(Entry& entry, const Owed& owed) {
+    for (const auto& channel : entry.channels) {
+        if (channel->name != owed.channel) continue;
+        channel->owed.push_back(owed);
+        channel->wake.ring();
+    }
+}
+
+Level level_of(const Transition& transition) {
+    Severity worst = Severity::info;
+    for (const Notice& notice : transition.notices) worst = std::max(worst, notice.severity);
+    switch (worst) {
+        case Severity::critical:
+            return Level::error;
+        case Severity::warning:
+            return Level::warning;
+        case Severity::info:
+            return transition.verdict && transition.notices.empty() ? Level::info : Level::notice;
+    }
+    return Level::notice;
+}
+
+void log_decision(const Event& event, const Transition& transition) {
+    log(level_of(transition), (transition.refused ? "refused: " : "") + transition.reason,
+        {{"CANARYD_ROLLOUT", transition.next.id},
+         {"CANARYD_REV", std::to_string(transition.next.revision)},
+         {"CANARYD_WEIGHT", text::weight(transition.next.desired)},
+         {"CANARYD_ACTOR", event.by}});
+}
+
+std::string all_of(const std::vector<Problem>& problems) {
+    std::string text;
+    for (const Problem& problem : problems) text += (text.empty() ? "" : "\n") + to_string(problem);
+    return text;
+}
+
+void answer(const std::shared_ptr<Reply>& reply, Transition transition) {
+    reply->transition = std::move(transition);
+    reply->wake.ring();
+}
+
+void fail(const std::shared_ptr<Reply>& reply, std::exception_ptr error) {
+    reply->error = std::move(error);
+    reply->wake.ring();
+}
+
+}  // namespace
+
+Async<Transition> Controller::Impl::ask(std::shared_ptr<Item> item) {
+    if (inbox.size() >= inbox_limit) throw std::runtime_error("too many commands at once");
+    const auto reply = std::make_shared<Reply>(executor);
+    item->reply = reply;
+    inbox.push_back(std::move(item));
+    inbox_wake.ring();
+    co_await reply->wake.wait();
+    if (reply->error) std::rethrow_exception(reply->error);
+    co_return std::move(*reply->transition);
+}
+
+Async<Transition> Controller::Impl::ask(std::shared_ptr<Entry> entry, What what) {
+    const auto item = std::make_shared<Item>();
+    item->entry = std::move(entry);
+    item->what = std::move(what);
+    item->by = engine;
+    co_return co_await ask(item);
+}
+
+std::shared_ptr<Entry> Controller::Impl::make_entry(Policy policy) {
+    const auto entry = std::make_shared<Entry>(executor);
+    entry->ports = make_ports(policy);
+    for (std::size_t i = 0; i < policy.notify.size(); ++i) {
+        entry->channels.push_back(
+            std::make_shared<Channel>(executor, std::to_string(i) + ":" + policy.notify[i].kind));
+    }
+    entry->policy = std::move(policy);
+    return entry;
+}
+
+/// From here on the rollout is watched, steered and told about.
+void Controller::Impl::take_in(const std::shared_ptr<Entry>& entry) {
+    entries[entry->rollout.id] = entry;
+    asio::co_spawn(executor, steer(entry), or_die);
+    asio::co_spawn(executor, watch(entry), or_die);
+    for (const auto& channel : entry->channels) {
+        asio::co_spawn(executor, tell(entry, channel), or_die);
+    }
+}
+
+Async<> Controller::Impl::run() {
+    std::vector<Loaded> known =
+        co_await with_deadline(clock, store_limit, "loading the store", store.load());
+    for (Loaded& one : known) {
+        ParsedPolicy parsed = parse_policy(one.policy_text, one.policy_file);
+        if (!parsed.policy) {
+            throw StoreUnusable("the pinned policy of " + one.rollout.id +
+                                " is not understood: " + all_of(parsed.problems));
+        }
+        const auto entry = make_entry(std::move(*parsed.policy));
+        entry->rollout = std::move(one.rollout);
+        take_in(entry);
+    }
+    const std::vector<Owed> owed =
+        co_await with_deadline(clock, store_limit, "loading the outbox", store.owed());
+    for (const Owed& one : owed) {
+        const auto found = entries.find(one.message.rollout);
+        if (found != entries.end()) enqueue(*found->second, one);
+    }
+    loaded = true;
+    for (;;) {
+        while (inbox.empty()) co_await inbox_wake.wait();
+        const auto item = std::move(inbox.front());
+        inbox.pop_front();
+        busy_since = clock.steady();
+        co_await decide(item);
+        busy_since.reset();
+    }
+}
+
+Async<> Controller::Impl::decide(std::shared_ptr<Item> item) {
+    if (item->start) {
+        co_await start(item);
+        co_return;
+    }
+    if (item->entry->unrecorded) {
+        // What was done while the store could not be written is recorded before anything else.
+        Event late = *item->entry->unrecorded;
+        if (late.role.find("late") == std::string::npos) late.role += ", recorded late";
+        const auto nobody_waits = std::make_shared<Reply>(executor);
+        co_await apply(item->entry, late, nobody_waits);
+    }
+    Event event{clock.now(), item->by.name, item->by.role, std::move(item->what)};
+    if (auto* looked = std::get_if<event::Looked>(&event.what)) {
+        const auto& channels = item->entry->channels;
+        looked->nobody_hears =
+            !channels.empty() && std::all_of(channels.begin(), channels.end(),
+                                             [](const auto& c) { return !c->failing.empty(); });
+    }
+    co_await apply(item->entry, std::move(event), item->reply);
+}
+
+Async<> Controller::Impl::start(std::shared_ptr<Item> item) {
+    std::shared_ptr<Entry> entry;
+    std::exception_ptr error;
+    bool unfinished = false;
+    try {
+        ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
+        if (!parsed.policy) throw std::invalid_argument(all_of(parsed.problems));
+        const auto running = find(parsed.policy->name);
+        unfinished = running && !running->rollout.over();
+        entry = unfinished ? running : make_entry(std::move(*parsed.policy));
+    } catch (const std::invalid_argument&) {
+        error = std::current_exception();
+    }
+    if (error) {
+        fail(item->reply, error);
+        co_return;
+    }
+    if (unfinished) {
+        // One unfinished rollout per name: step() refuses, and the journal has it.
+        Event event{clock.now(), item->by.name, item->by.role, event::Started{}};
+        co_await apply(entry, std::move(event), item->reply);
+        co_return;
+    }
+    const std::uint64_t earlier = co_await with_deadline(clock, store_limit, "counting rollouts",
+                                                         store.count_of(entry->policy.name));
+    event::Started started;
+    started.id = entry->policy.name + "-" + std::to_string(earlier + 1);
+    started.policy_text = item->start->policy_text;
+    started.policy_file = item->start->policy_file;
+    Event event{clock.now(), item->by.name, item->by.role, std::move(started)};
+    co_await apply(entry, std::move(event), item->reply);
+    if (entry->rollout.revision > 0) take_in(entry);  // else the store could not be written
+}
+
+/// step, commit, and only then let it be seen. A store that is full or read-only stops every
+/// change but a lowering; any other failure means that the outcome is unknown: run() ends.
+Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
+                                std::shared_ptr<Reply> reply) {
+    Transition transition = step(entry->rollout, event, entry->policy);
+    if (transition.forget) {
+        answer(reply, std::move(transition));
+        co_return;
+    }
+    std::vector<Owed> owed = owed_of(*entry, event, transition);
+    std::exception_ptr trouble, unknown;
+    try {
+        co_await with_deadline(clock, store_limit, "committing",
+                               store.commit(event, transition, owed));
+    } catch (const StoreReadOnly& error) {
+        if (store_trouble.empty()) {
+            log(Level::critical, std::string("the store cannot be written: ") + error.what(),
+                {{"CANARYD_ROLLOUT", transition.next.id}});
+        }
+        store_trouble = error.what();
+        trouble = std::current_exception();
+    } catch (...) {
+        unknown = std::current_exception();
+    }
+    const bool lowers = transition.next.desired < entry->rollout.desired;
+    if (trouble || unknown) {
+        if (lowers) {
+            entry->unrecorded = event;
+            entry->steer_wake.ring();
+        }
+        if (unknown) {
+            // A lowering is carried out even now; then the process ends and reads again.
+            if (lowers) co_await set_route(entry);
+            std::rethrow_exception(unknown);
+        }
+        fail(reply, trouble);
+        co_return;
+    }
+    store_trouble.clear();
+    entry->unrecorded.reset();
+    entry->rollout = transition.next;
+    for (const Owed& one : owed) enqueue(*entry, one);
+    entry->steer_wake.ring();
+    entry->watch_wake.ring();
+    log_decision(event, transition);
+    answer(reply, std::move(transition));
+}
+
+std::shared_ptr<Entry> Controller::Impl::find(const std::string& rollout) const {
+    const auto exact = entries.find(rollout);
+    if (exact != entries.end()) return exact->second;
+    std::shared_ptr<Entry> newest;
+    for (const auto& [id, entry] : entries) {
+        if (entry->rollout.name != rollout) continue;
+        if (!newest || entry->rollout.started >= newest->rollout.started) newest = entry;
+    }
+    return newest;
+}
+
+View Controller::Impl::view_of(const Entry& entry) const {
+    View view;
+    view.rollout = entry.rollout;
+    view.policy = entry.policy;
+    view.served = entry.served;
+    view.served_at = entry.served_at;
+    view.router_error = entry.router_error;
+    view.peeked_at = entry.peeked_at;
+    view.source_error = entry.source_error;
+    view.remarks = entry.remarks;
+    for (const auto& channel : entry.channels) {
+        view.owed += channel->owed.size();
+        if (!channel->failing.empty()) {
+            view.notify_error +=
+                (view.notify_error.empty() ? "" : "; ") + channel->name + ": " + channel->failing;
+        }
+    }
+    view.now = clock.now();
+    return view;
+}
+
+Controller::Controller(asio::any_io_executor executor, Clock& clock, Store& store,
+                       PortsMaker make_ports)
+    : impl_(std::make_unique<Impl>(std::move(executor), clock, store, std::move(make_ports))) {}
+Controller::~Controller() = default;
+
+Async<> Controller::run() {
+    return impl_->run();
+}
+
+Async<Transition> Controller::start(std::string policy_text, std::string policy_file, Actor by) {
+    const auto item = std::make_shared<Item>();
+    item->start = StartRequest{std::move(policy_text), std::move(policy_file)};
+    item->by = std::move(by);
+    co_return co_await impl_->ask(item);
+}
+
+Async<Transition> Controller::submit(std::string rollout, What what, Actor by) {
+    const auto item = std::make_shared<Item>();
+    item->entry = impl_->find(rollout);
+    if (!item->entry) throw std::out_of_range("no rollout called " + rollout);
+    item->what = std::move(what);
+    item->by = std::move(by);
+    co_return co_await impl_->ask(item);
+}
+
+std::vector<View> Controller::views() const {
+    std::vector<View> views;
+    for (const auto& [id, entry] : impl_->entries) views.push_back(impl_->view_of(*entry));
+    std::sort(views.begin(), views.end(), [](const View& a, const View& b) {
+        return a.rollout.over() != b.rollout.over() ? b.rollout.over()
+                                                    : a.rollout.started < b.rollout.started;
+    });
+    return views;
+}
+
+std::optional<View> Controller::view(const std::string& rollout) const {
+    const auto entry = impl_->find(rollout);
+    if (!entry) return std::nullopt;
+    return impl_->view_of(*entry);
+}
+
+Health Controller::health() const {
+    Health health;
+    const SteadyPoint now = impl_->clock.steady();
+    health.ready = impl_->loaded;
+    health.store_trouble = impl_->store_trouble;
+    if (impl_->busy_since) health.busy = now - *impl_->busy_since;
+    for (const auto& [id, entry] : impl_->entries) {
+        const Rollout& rollout = entry->rollout;
+        health.ready = health.ready && entry->route_tried;
+        for (const auto& channel : entry->channels) health.owed += channel->owed.size();
+        if (rollout.over()) continue;
+        ++health.rollouts;
+        if (rollout.paused) ++health.paused;
+        if (rollout.hold(Hold::Kind::blind) != nullptr) ++health.blind;
+        if (!rollout.holds.empty()) ++health.held;
+        if (rollout.status != Status::pending) {
+            health.last_look =
+                std::max(health.last_look.value_or(rollout.last_look), rollout.last_look);
+        }
+        if (entry->look_due && *entry->look_due < now) {
+            health.latest_lateness = std::max(health.latest_lateness, now - *entry->look_due);
+        }
+    }
+    return health;
+}
+
+Async<std::vector<JournalEntry>> Controller::journal(std::string rollout, std::uint64_t after,
+                                                     std::size_t limit) {
+    std::string id;
+    if (!rollout.empty()) {
+        const auto entry = impl_->find(rollout);
+        id = entry ? entry->rollout.id : rollout;
+    }
+    co_return co_await with_deadline(impl_->clock, store_limit, "reading the journal",
+                                     impl_->store.journal(std::move(id), after, limit));
+}
+
+Async<std::vector<std::string>> Controller::notify_test(std::string rollout, Actor by) {
+    const auto entry = impl_->find(rollout);
+    if (!entry) throw std::out_of_range("no rollout called " + rollout);
+    std::vector<std::string> outcome;
+    for (std::size_t i = 0; i < entry->channels.size(); ++i) {
+        Message message;
+        message.id = entry->rollout.id + "/test";
+        message.rollout = entry->rollout.id;
+        message.revision = entry->rollout.revision;
+        message.at = impl_->clock.now();
+        message.notice.text = entry->policy.name + ": a test message, sent by " + by.name;
+        std::string line = entry->channels[i]->name + ": ";
+        try {
+            const Sent sent =
+                co_await with_deadline(impl_->clock, std::chrono::seconds{20}, "sending",
+                                       entry->ports.notifiers[i]->send(std::move(message)));
+            line += sent.kind == Sent::Kind::delivered ? "delivered" : "not delivered: " + sent.why;
+        } catch (const std::exception& error) {
+            line += "not delivered: " + std::string(error.what());
+        }
+        outcome.push_back(std::move(line));
+    }
+    co_return outcome;
+}
+
+}  // namespace canaryd

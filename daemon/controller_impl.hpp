@@ -1,0 +1,115 @@
+// The controller's inside, shared by its two files: controller.cpp decides, controller_loops.cpp
+// watches, steers and tells.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "canaryd/controller.hpp"
+#include "daemon/async.hpp"
+
+namespace canaryd {
+
+/// One place to tell, and what is still owed to it.
+struct Channel {
+    Channel(asio::any_io_executor executor, std::string id) : name(std::move(id)), wake(executor) {}
+    std::string name;  // "0:slack"
+    std::deque<Owed> owed;
+    Wake wake;
+    std::string failing;  // why the newest attempt failed; empty: it did not
+};
+
+/// One rollout and what is known beside its state. Changed on the deciding thread only.
+struct Entry {
+    explicit Entry(asio::any_io_executor executor) : steer_wake(executor), watch_wake(executor) {}
+    Rollout rollout;
+    Policy policy;
+    Ports ports;
+    Wake steer_wake, watch_wake;  // rung at every decision
+    std::vector<std::shared_ptr<Channel>> channels;
+
+    std::optional<Served> served;
+    std::optional<TimePoint> served_at;
+    bool route_tried = false;  // the first read-back was tried: part of READY
+    std::string router_error;
+    std::optional<TimePoint> peeked_at;
+    std::string source_error;
+    std::vector<std::string> remarks;
+    std::optional<SteadyPoint> look_due;  // when the present look should have been taken
+    // The store could not take a lowering: acted upon all the same, and recorded when it can.
+    std::optional<Event> unrecorded;
+};
+
+/// The answer to one message, for whoever waits for it.
+struct Reply {
+    explicit Reply(asio::any_io_executor executor) : wake(std::move(executor)) {}
+    Wake wake;
+    std::optional<Transition> transition;
+    std::exception_ptr error;
+};
+
+struct StartRequest {
+    std::string policy_text;
+    std::string policy_file;
+};
+
+/// What the deciding loop takes from its inbox, one at a time.
+struct Item {
+    std::shared_ptr<Entry> entry;  // unset for a start
+    std::optional<StartRequest> start;
+    What what;
+    Actor by;
+    std::shared_ptr<Reply> reply;
+};
+
+struct Controller::Impl {
+    Impl(asio::any_io_executor on, Clock& time, Store& record, PortsMaker maker)
+        : executor(on),
+          clock(time),
+          store(record),
+          make_ports(std::move(maker)),
+          inbox_wake(std::move(on)) {}
+
+    asio::any_io_executor executor;
+    Clock& clock;
+    Store& store;
+    PortsMaker make_ports;
+    std::map<std::string, std::shared_ptr<Entry>> entries;  // by rollout id
+    std::deque<std::shared_ptr<Item>> inbox;
+    Wake inbox_wake;
+    bool loaded = false;
+    std::optional<SteadyPoint> busy_since;
+    std::string store_trouble;
+
+    // controller.cpp
+    Async<> run();
+    Async<Transition> ask(std::shared_ptr<Item> item);
+    Async<Transition> ask(std::shared_ptr<Entry> entry, What what);
+    Async<> decide(std::shared_ptr<Item> item);
+    Async<> start(std::shared_ptr<Item> item);
+    Async<> apply(std::shared_ptr<Entry> entry, Event event, std::shared_ptr<Reply> reply);
+    std::shared_ptr<Entry> make_entry(Policy policy);
+    void take_in(const std::shared_ptr<Entry>& entry);
+    [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
+    [[nodiscard]] View view_of(const Entry& entry) const;
+
+    // controller_loops.cpp
+    Async<> watch(std::shared_ptr<Entry> entry);
+    Async<> steer(std::shared_ptr<Entry> entry);
+    Async<> tell(std::shared_ptr<Entry> entry, std::shared_ptr<Channel> channel);
+    Async<> take_look(std::shared_ptr<Entry> entry);
+    Async<> take_peek(std::shared_ptr<Entry> entry);
+    Async<> read_route(std::shared_ptr<Entry> entry);
+    Async<> set_route(std::shared_ptr<Entry> entry);
+    Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
+};
+
+/// Who acts when nobody asked.
+inline const Actor engine{"canaryd", "engine"};
+
+}  // namespace canaryd

@@ -1,0 +1,336 @@
+// watch measures, steer moves traffic, tell notifies: one coroutine of each per rollout (tell: per
+// channel). They ask the deciding loop; they never change a rollout themselves.
+#include <algorithm>
+#include <utility>
+
+#include "canaryd/text.hpp"
+#include "daemon/controller_impl.hpp"
+#include "daemon/log.hpp"
+
+namespace canaryd {
+namespace {
+
+constexpr Duration route_limit = std::chrono::seconds{5};
+constexpr Duration peek_limit = std::chrono::seconds{15};
+
+bool peeks(const Policy& policy) {
+    return policy.peek_every < policy.evaluate_every &&
+           std::any_of(policy.triggers.begin(), policy.triggers.end(),
+                       [](const Trigger& trigger) { return trigger.at_peeks(); });
+}
+
+/// Where the next look ends. A look never spans a change of weight; after a gap one look catches
+/// up.
+TimePoint next_look_to(const Rollout& rollout, const Policy& policy, TimePoint watermark) {
+    const Duration every = policy.evaluate_every;
+    const Duration behind = watermark - policy.settle - rollout.last_look;
+    const auto whole = std::max<std::int64_t>(1, behind / every);
+    const TimePoint to = rollout.last_look + whole * every;
+    if (rollout.phase_due && rollout.last_look < rollout.applied_since) {
+        return std::min(to, rollout.applied_since);
+    }
+    return to;
+}
+
+Ask ask_for(const Rollout& rollout, const Policy& policy) {
+    Ask ask;
+    ask.from = rollout.last_look;
+    ask.windows_from = rollout.applied_since;
+    ask.gate_from =
+        (rollout.phase_due ? rollout.applied_since : rollout.ledger.phase_from) + policy.warm_up;
+    ask.cursor = rollout.cursor;
+    for (std::size_t i = 0; i < rollout.segments.size(); ++i) {
+        const auto users = static_cast<std::int64_t>(rollout.segments[i].users.size());
+        if (users < policy.segment_users) ask.users_wanted.push_back(policy.segments[i]);
+    }
+    return ask;
+}
+
+Duration doubled(Duration backoff, Duration most) {
+    return std::min(2 * backoff, most);
+}
+
+}  // namespace
+
+Async<> Controller::Impl::take_look(std::shared_ptr<Entry> entry) {
+    const Policy& policy = entry->policy;
+    const Duration limit = std::max<Duration>(std::chrono::seconds{30}, policy.evaluate_every / 2);
+    event::Looked looked;
+    try {
+        const TimePoint mark = co_await with_deadline(clock, limit, "the source's clock",
+                                                      entry->ports.source->watermark());
+        const Rollout& rollout = entry->rollout;
+        looked.look.from = rollout.last_look;
+        const TimePoint to = next_look_to(rollout, policy, mark);
+        if (mark + policy.evaluate_every < rollout.last_look) {
+            throw std::runtime_error("the source's clock says " + text::time(mark) +
+                                     ", which is before the end of the last look");
+        }
+        if (mark < to + policy.settle && to > rollout.applied_since) co_return;  // not yet
+        Ask ask = ask_for(rollout, policy);
+        ask.to = to;
+        looked.look = co_await with_deadline(clock, limit, "the metrics",
+                                             entry->ports.source->observe(std::move(ask)));
+    } catch (const std::exception& error) {
+        looked.look.error = error.what();
+    }
+    entry->source_error = looked.look.error;
+    if (looked.look.error.empty()) entry->remarks = looked.look.remarks;
+    What what = std::move(looked);
+    try {
+        co_await ask(entry, std::move(what));
+    } catch (const std::runtime_error& error) {
+        // The store cannot be written: nothing was applied, and the same look is asked for again.
+        entry->source_error = error.what();
+    }
+}
+
+Async<> Controller::Impl::take_peek(std::shared_ptr<Entry> entry) {
+    event::Peeked peeked;
+    try {
+        const TimePoint mark = co_await with_deadline(clock, peek_limit, "the source's clock",
+                                                      entry->ports.source->watermark());
+        Ask ask = ask_for(entry->rollout, entry->policy);
+        ask.to = mark;
+        ask.peek = true;
+        if (ask.to <= ask.windows_from) co_return;
+        peeked.look = co_await with_deadline(clock, peek_limit, "the metrics",
+                                             entry->ports.source->observe(std::move(ask)));
+    } catch (const std::exception& error) {
+        entry->source_error = error.what();
+        co_return;  // a peek acts or is forgotten
+    }
+    entry->peeked_at = clock.now();
+    What what = std::move(peeked);
+    try {
+        co_await ask(entry, std::move(what));
+    } catch (const std::runtime_error& error) {
+        entry->source_error = error.what();
+    }
+}
+
+Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
+    SteadyPoint retry = clock.steady();
+    SteadyPoint next_peek = clock.steady();
+    for (;;) {
+        const Rollout& rollout = entry->rollout;
+        const Policy& policy = entry->policy;
+        if (rollout.over()) {
+            entry->look_due.reset();
+            co_return;
+        }
+        if (rollout.status == Status::pending) {
+            co_await entry->watch_wake.wait();
+            continue;
+        }
+        const TimePoint now = clock.now();
+        const TimePoint to = next_look_to(rollout, policy, now);
+        const TimePoint due = to <= rollout.applied_since ? to : to + policy.settle;
+        const SteadyPoint steady = clock.steady();
+        const bool peeking = peeks(policy);
+        if (now >= due && steady >= retry) {
+            const TimePoint before = rollout.last_look;
+            co_await take_look(entry);
+            if (entry->rollout.last_look != before) {
+                retry = clock.steady();
+            } else {
+                retry = clock.steady() + std::min(policy.evaluate_every, policy.peek_every);
+            }
+            next_peek = clock.steady() + policy.peek_every;
+        } else if (peeking && steady >= next_peek) {
+            next_peek = steady + policy.peek_every;
+            co_await take_peek(entry);
+        } else {
+            entry->look_due = now >= due ? retry : steady + (due - now);
+            // Sliced, so that a jump of the wall clock is noticed.
+            SteadyPoint wake_at = std::min(*entry->look_due, steady + policy.peek_every);
+            if (peeking) wake_at = std::min(wake_at, next_peek);
+            co_await wait_until(clock, entry->watch_wake, std::max(wake_at, steady + Duration{1}));
+        }
+    }
+}
+
+/// Reads what is served and asks for what follows from it. Throws what the router threw.
+Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
+    event::RouteRead read;
+    std::string name = entry->policy.name;
+    read.served = co_await with_deadline(clock, route_limit, "reading the route",
+                                         entry->ports.router->read(std::move(name)));
+    entry->served = read.served;
+    entry->served_at = clock.now();
+    entry->route_tried = true;
+    What what = std::move(read);
+    co_await ask(entry, std::move(what));
+}
+
+/// Orders the newest decision, whatever it is by now.
+Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
+    const Rollout& rollout = entry->rollout;
+    Order order;
+    order.name = rollout.name.empty() ? entry->policy.name : rollout.name;
+    order.weight = entry->unrecorded ? nobody : rollout.desired;
+    order.revision = entry->served ? entry->served->revision + 1 : 1;
+    order.decided = rollout.ordered;
+    order.by = engine.name;
+    order.reason = rollout.id + " revision " + std::to_string(rollout.ordered);
+    co_await with_deadline(clock, route_limit, "setting the route",
+                           entry->ports.router->set(std::move(order)));
+}
+
+Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
+    constexpr Duration least = std::chrono::seconds{1};
+    constexpr Duration most = std::chrono::minutes{1};
+    Duration backoff = least;
+    for (;;) {
+        const std::uint64_t decided = entry->rollout.ordered;
+        Duration pause = entry->policy.peek_every;
+        bool lapsed = false;
+        try {
+            const Weight applied = entry->rollout.applied.value_or(nobody);
+            const bool lowering = entry->unrecorded || entry->rollout.desired < applied;
+            // What is served may have changed by hand, so a raise looks first; a lowering does not.
+            if (lowering) co_await set_route(entry);
+            co_await read_route(entry);
+            const Rollout& now = entry->rollout;
+            lapsed = now.raise_expires && clock.now() >= *now.raise_expires;
+            if (now.applied != now.desired && !lapsed && now.ordered == decided) {
+                co_await set_route(entry);
+                co_await read_route(entry);
+            }
+            entry->router_error.clear();
+            if (entry->rollout.applied == entry->rollout.desired) backoff = least;
+        } catch (const std::exception& error) {
+            if (entry->router_error.empty()) {
+                log(Level::warning, "route of " + entry->policy.name + ": " + error.what());
+            }
+            entry->router_error = error.what();
+        }
+        entry->route_tried = true;
+        if (lapsed) {
+            What what = event::RaiseLapsed{};
+            try {
+                co_await ask(entry, std::move(what));
+            } catch (const std::runtime_error& error) {
+                entry->router_error = error.what();
+            }
+            continue;
+        }
+        const Rollout& now = entry->rollout;
+        const bool settled = now.applied == now.desired && entry->router_error.empty();
+        if (settled && now.over() && !entry->unrecorded) co_return;
+        if (!settled) {
+            pause = backoff;
+            backoff = doubled(backoff, most);
+        }
+        if (now.ordered != decided) {
+            backoff = least;
+            continue;
+        }
+        co_await wait_until(clock, entry->steer_wake, clock.steady() + pause);
+        if (entry->rollout.ordered != decided) backoff = least;
+    }
+}
+
+/// A rollback's message names what failed: asked for after the route has moved, best effort.
+Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
+    if (message.notice.kind != Notice::Kind::rolled_back) co_return message;
+    const TimePoint to = message.at;
+    const TimePoint from = std::max<TimePoint>(entry->rollout.started, to - std::chrono::hours{1});
+    try {
+        const auto errors = co_await with_deadline(clock, std::chrono::seconds{5}, "the top errors",
+                                                   entry->ports.source->top_errors(from, to));
+        for (const auto& error : errors) {
+            message.notice.text +=
+                "\nTop error: " + std::to_string(error.times) + "x " + error.message;
+            for (const std::string& id : error.request_ids) message.notice.text += " req " + id;
+        }
+    } catch (const std::exception& error) {
+        log(Level::info, std::string("no error details: ") + error.what());
+    }
+    co_return message;
+}
+
+namespace {
+
+bool is_report(const Owed& owed) {
+    return owed.message.notice.kind == Notice::Kind::report;
+}
+
+/// Critical messages overtake; else in order.
+std::deque<Owed>::iterator next_of(std::deque<Owed>& owed) {
+    const auto critical = std::find_if(owed.begin(), owed.end(), [](const Owed& one) {
+        return one.message.notice.severity == Severity::critical;
+    });
+    return critical == owed.end() ? owed.begin() : critical;
+}
+
+}  // namespace
+
+Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Channel> channel) {
+    constexpr Duration least = std::chrono::seconds{1};
+    constexpr Duration most = std::chrono::minutes{5};
+    const auto index = static_cast<std::size_t>(
+        std::find(entry->channels.begin(), entry->channels.end(), channel) -
+        entry->channels.begin());
+    const auto notifier = entry->ports.notifiers.at(index);
+    Duration backoff = least;
+    for (;;) {
+        while (channel->owed.empty()) co_await channel->wake.wait();
+        auto& owed = channel->owed;
+        std::string given_up;
+        std::string settle;
+        const auto reports = std::count_if(owed.begin(), owed.end(), is_report);
+        if (reports > 1) {
+            // Only the newest report is news.
+            const auto old = std::find_if(owed.begin(), owed.end(), is_report);
+            settle = old->message.id;
+            given_up = "a newer report followed";
+        } else {
+            const Message message = next_of(owed)->message;
+            Message full = co_await with_details(entry, message);
+            std::optional<Duration> wait;
+            try {
+                const Sent sent = co_await with_deadline(clock, std::chrono::seconds{20}, "sending",
+                                                         notifier->send(std::move(full)));
+                channel->failing = sent.kind == Sent::Kind::delivered ? "" : sent.why;
+                if (sent.kind == Sent::Kind::never) given_up = "refused: " + sent.why;
+                if (sent.kind == Sent::Kind::later) {
+                    wait = sent.wait.value_or(std::chrono::seconds{30});
+                } else {
+                    settle = message.id;
+                }
+            } catch (const std::exception& error) {
+                channel->failing = error.what();
+                wait = backoff;
+                backoff = doubled(backoff, most);
+                for (Owed& one : owed) {
+                    if (one.message.id == message.id) ++one.message.attempts;
+                }
+                const bool old = clock.now() - message.at > std::chrono::hours{24};
+                if (old && message.notice.severity == Severity::info) {
+                    settle = message.id;
+                    given_up = "not delivered for a day";
+                    wait.reset();
+                }
+            }
+            if (wait) {
+                co_await sleep_until(clock, clock.steady() + *wait);
+                continue;
+            }
+            backoff = least;
+        }
+        std::exception_ptr unknown;
+        try {
+            co_await with_deadline(clock, std::chrono::seconds{20}, "settling a notice",
+                                   store.settle(settle, given_up));
+        } catch (...) {
+            unknown = std::current_exception();
+        }
+        // Not settled is sent again after the next start: at least once.
+        if (unknown && store_trouble.empty()) std::rethrow_exception(unknown);
+        owed.erase(std::find_if(owed.begin(), owed.end(),
+                                [&](const Owed& one) { return one.message.id == settle; }));
+    }
+}
+
+}  // namespace canaryd

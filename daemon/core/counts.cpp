@@ -1,0 +1,144 @@
+#include "daemon/core/counts.hpp"
+
+#include <algorithm>
+
+namespace canaryd {
+
+namespace {
+
+/// From here on a double no longer holds every whole number.
+constexpr std::int64_t most_events = std::int64_t{1} << 53;
+
+/// False for a number that is no count, or a sum that would not be exact.
+bool add(std::int64_t& sum, std::int64_t more) {
+    if (more < 0 || more > most_events - sum) {
+        return false;
+    }
+    sum += more;
+    return true;
+}
+
+void add_tally(const Rules& rules, const Tally& tally, std::size_t scope, bool late, Side& side) {
+    Requests& requests = side.requests[scope];
+    bool fits = add(requests.all, tally.requests);
+    fits = fits && (late || add(requests.own, tally.requests));
+    for (std::size_t signal = 0; signal < rules.signals; ++signal) {
+        const std::size_t at = scope * rules.signals + signal;
+        bool exact = fits;
+        if (fits && signal < tally.events.size()) {
+            const Count& count = tally.events[signal];
+            Events& events = side.events[at];
+            exact = add(events.raw, count.raw) && (late || add(events.own, count.raw));
+            for (const InBlock& block : count.first) {
+                exact = exact && add(events.counted, block.failures);
+            }
+        } else if (tally.requests != 0) {
+            exact = false;  // only a tally without a request needs no list of events
+        }
+        side.usable[at] = side.usable[at] && exact;
+    }
+}
+
+void add_bursts(const Rules& rules, const Tally& tally, Counts& counts) {
+    for (std::size_t signal = 0; signal < rules.signals; ++signal) {
+        if (signal < tally.bursts.size()) {
+            Burst& sum = counts.bursts[signal];
+            const bool exact = add(sum.sum_e, tally.bursts[signal].sum_e) &&
+                               add(sum.sum_e2, tally.bursts[signal].sum_e2);
+            counts.bursts_known[signal] = counts.bursts_known[signal] && exact;
+        } else if (signal < tally.events.size() && tally.events[signal].raw > 0) {
+            counts.bursts_known[signal] = false;
+        }
+    }
+}
+
+/// Leaves out, scope by scope, the signals with more events than requests, and says so.
+void check_side(const Rules& rules, const char* who, Side& side,
+                std::vector<std::string>& remarks) {
+    for (std::size_t at = 0; at < side.events.size(); ++at) {
+        const std::size_t scope = at / rules.signals;
+        const Requests& requests = side.requests[scope];
+        const Events& events = side.events[at];
+        const bool fits = events.counted <= requests.all && events.raw <= requests.all &&
+                          events.own <= requests.own;
+        side.usable[at] = side.usable[at] && fits;
+        if (!side.usable[at]) {
+            remarks.push_back(rules.name_of(scope, at % rules.signals) + ": the " + who +
+                              "'s counts do not fit its requests: no evidence from them");
+        }
+    }
+}
+
+Side empty_side(const Rules& rules) {
+    return {std::vector<Requests>(rules.scopes), std::vector<Events>(rules.scopes * rules.signals),
+            std::vector<char>(rules.scopes * rules.signals, true)};
+}
+
+}  // namespace
+
+Rules::Rules(const Policy& of) : policy(of), limits(limits_of(of)), scopes(1 + of.segments.size()) {
+    for (const Limit& limit : limits) {
+        signals = std::max(signals, limit.signal + 1);
+    }
+}
+
+std::optional<std::size_t> Rules::scope_named(const std::string& segment) const {
+    if (segment.empty()) {
+        return 0;
+    }
+    const auto place = std::find(policy.segments.begin(), policy.segments.end(), segment);
+    if (place == policy.segments.end()) {
+        return std::nullopt;
+    }
+    return 1 + static_cast<std::size_t>(place - policy.segments.begin());
+}
+
+std::string Rules::name_of(std::size_t scope, std::size_t signal) const {
+    const auto place = std::find_if(limits.begin(), limits.end(),
+                                    [&](const Limit& limit) { return limit.signal == signal; });
+    const std::string& name = policy.criteria[place->criterion].name;
+    return scope == 0 ? name : name + ", " + policy.segment + " " + policy.segments[scope - 1];
+}
+
+std::size_t Rules::place_of(std::size_t stream) const {
+    return scope_of(stream) * signals + limit_of(stream).signal;
+}
+
+Seen Side::seen_by(const Rules& rules, std::size_t stream) const {
+    const std::size_t at = rules.place_of(stream);
+    return usable[at] ? Seen{requests[rules.scope_of(stream)], events[at]} : Seen{};
+}
+
+Counts read_counts(const Rules& rules, const Look& look) {
+    Counts counts{empty_side(rules),
+                  empty_side(rules),
+                  std::vector<Burst>(rules.signals),
+                  std::vector<char>(rules.signals, true),
+                  {}};
+    const auto read_all = [&](const std::vector<Tally>& tallies, bool late) {
+        for (const Tally& tally : tallies) {
+            const std::optional<std::size_t> scope = rules.scope_named(tally.segment);
+            if (!scope) {
+                continue;
+            }
+            const bool canary = tally.who == Population::canary;
+            add_tally(rules, tally, *scope, late, canary ? counts.canary : counts.baseline);
+            if (canary && *scope == 0) {
+                add_bursts(rules, tally, counts);
+            }
+        }
+    };
+    read_all(look.on_time, false);
+    read_all(look.late, true);
+    check_side(rules, "canary", counts.canary, counts.remarks);
+    check_side(rules, "baseline", counts.baseline, counts.remarks);
+    for (std::size_t signal = 0; signal < rules.signals; ++signal) {
+        if (!counts.bursts_known[signal]) {
+            counts.remarks.push_back(rules.name_of(0, signal) +
+                                     ": failures came without their bursts: they prove no health");
+        }
+    }
+    return counts;
+}
+
+}  // namespace canaryd

@@ -1,0 +1,67 @@
+// One look's counts in the ledger's order, checked: what cannot be is no evidence (analysis 10).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "canaryd/evidence.hpp"
+#include "canaryd/policy.hpp"
+
+namespace canaryd {
+
+struct Events {
+    std::int64_t counted = 0;  // a user's first in its block, late ones too: harm
+    std::int64_t raw = 0;      // every one, late ones too: health
+    std::int64_t own = 0;      // every one of the look's own rows: the plain rate
+};
+struct Requests {
+    std::int64_t all = 0;  // late ones too
+    std::int64_t own = 0;
+};
+/// Counts of one stream in one look.
+struct Seen {
+    Requests requests;
+    Events events;
+};
+
+/// What looks are judged by, worked out from a policy: which stream is which limit and scope.
+struct Rules {
+    explicit Rules(const Policy& of);
+    const Policy& policy;
+    std::vector<Limit> limits;
+    std::size_t signals = 0;
+    std::size_t scopes = 1;  // the total is scope 0
+
+    [[nodiscard]] std::size_t streams() const { return limits.size() * scopes; }
+    [[nodiscard]] const Limit& limit_of(std::size_t stream) const {
+        return limits[stream / scopes];
+    }
+    [[nodiscard]] std::size_t scope_of(std::size_t stream) const { return stream % scopes; }
+    /// nullopt: a segment the policy does not know; its requests are in the total's tally.
+    [[nodiscard]] std::optional<std::size_t> scope_named(const std::string& segment) const;
+    /// "errors, agent rides", by the first criterion on the signal.
+    [[nodiscard]] std::string name_of(std::size_t scope, std::size_t signal) const;
+    /// Where a Side has the stream's events.
+    [[nodiscard]] std::size_t place_of(std::size_t stream) const;
+};
+
+/// One population's counts of a look, by scope and signal.
+struct Side {
+    std::vector<Requests> requests;
+    std::vector<Events> events;  // [scope * signals + signal]
+    std::vector<char> usable;    // the same order: the counts fit the requests
+
+    /// Nothing where the counts cannot be used.
+    [[nodiscard]] Seen seen_by(const Rules& rules, std::size_t stream) const;
+};
+
+struct Counts {
+    Side canary, baseline;
+    std::vector<Burst> bursts;       // by signal, canary's total
+    std::vector<char> bursts_known;  // by signal: no failure came without its burst
+    std::vector<std::string> remarks;
+};
+Counts read_counts(const Rules& rules, const Look& look);
+
+}  // namespace canaryd

@@ -1,0 +1,78 @@
+// A transition being written: what step()'s parts share. Core only.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "canaryd/rollout.hpp"
+
+namespace canaryd {
+
+/// One event being applied to one rollout. Its parts say what changes; step() returns the result.
+class Draft {
+public:
+    Draft(const Rollout& rollout, const Event& what, const Policy& pinned)
+        : before(rollout), event(what), policy(pinned), next(rollout) {
+        next.revision = rollout.revision + 1;
+    }
+
+    const Rollout& before;
+    const Event& event;
+    const Policy& policy;
+    Rollout next;
+    std::vector<Notice> notices;
+
+    [[nodiscard]] bool is_last_step() const { return next.step + 1 == policy.steps.size(); }
+    [[nodiscard]] const Step& present_step() const { return policy.steps[next.step]; }
+
+    /// What people would want to know as the reason of the present state.
+    void changed(const std::string& why) {
+        next.reason = why;
+        next.changed_by = event.by;
+        next.changed_at = event.at;
+    }
+    void tell(Notice::Kind kind, Severity severity, std::string text) {
+        notices.push_back({kind, severity, std::move(text)});
+    }
+    /// Law 1: asks nobody, works in every state. From here on the rollout wants nobody for ever.
+    void roll_back(const std::string& why);
+    /// Raises are a privilege: the order lapses one evaluate_every after its verdict.
+    void order_raise(Weight weight);
+    /// A lowering order stands for ever.
+    void order_lower(Weight weight);
+    void add_hold(Hold::Kind kind, const std::string& name, const std::string& why);
+    void drop_holds(bool (*which)(const Hold&));
+
+    [[nodiscard]] Transition done(std::string reason) &&;
+    [[nodiscard]] Transition refuse(const std::string& why) const;
+    [[nodiscard]] Transition forget() const;
+};
+
+// The parts of step(), by event. Each returns the whole outcome.
+Transition on_looked(Draft draft, const event::Looked& looked);
+Transition on_peeked(Draft draft, const event::Peeked& peeked);
+Transition on_route_read(Draft draft, const Served& served);
+Transition on_raise_lapsed(Draft draft);
+Transition on_command(Draft draft, const event::Pause& command);
+Transition on_command(Draft draft, const event::Resume& command);
+Transition on_command(Draft draft, const event::Promote& command);
+Transition on_command(Draft draft, const event::RollBack& command);
+Transition on_command(Draft draft, const event::Extend& command);
+Transition on_command(Draft draft, const event::Finish& command);
+Transition on_command(Draft draft, const event::Acknowledge& command);
+
+/// What one trigger saw in one scope.
+struct TriggerSaw {
+    const Trigger* trigger = nullptr;
+    std::string segment;          // empty: the total
+    std::string key;              // in Rollout::triggers
+    TriggerState state;           // after this look
+    bool broke = false;           // the rule is broken in this window
+    bool baseline_broke = false;  // by the baseline too: a shared outage
+    bool acts = false;            // k of n looks, this one among them
+};
+/// Every trigger (at a peek those with `1 of 1`) in every scope that has a window in the look.
+std::vector<TriggerSaw> read_triggers(const Rollout& rollout, const Policy& policy,
+                                      const Look& look, bool peek);
+
+}  // namespace canaryd

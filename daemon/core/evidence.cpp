@@ -1,0 +1,338 @@
+#include "canaryd/evidence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace canaryd {
+
+namespace {
+
+constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+constexpr double guard_cap = 7.0;
+constexpr double guard_memory_minutes = 60.0;
+const double ln_guard = std::log(100.0);
+
+Grid expm1_of(const Grid& grid) {
+    Grid result{};
+    std::transform(grid.begin(), grid.end(), result.begin(),
+                   [](double delta) { return std::expm1(delta); });
+    return result;
+}
+const Grid breach_expm1 = expm1_of(breach_grid);
+
+/// Smallest (`rising`) or largest p with `holds(p)`, by bisection on the log-odds: relative
+/// accuracy near 0 and near 1 alike. `far` is the answer when nothing holds.
+template <class Holds>
+double edge(bool rising, double far, Holds holds) {
+    const auto share = [](double odds) { return 1.0 / (1.0 + std::exp(-odds)); };
+    constexpr double widest = 50.0;
+    double fails = rising ? -widest : widest;
+    double good = -fails;
+    if (!holds(share(good))) {
+        return far;
+    }
+    while (std::abs(good - fails) > 1e-13) {
+        const double middle = 0.5 * (good + fails);
+        (holds(share(middle)) ? good : fails) = middle;
+    }
+    return share(good);
+}
+
+}  // namespace
+
+std::int64_t Count::counted() const {
+    std::int64_t sum = 0;
+    for (const InBlock& block : first) {
+        sum += block.failures;
+    }
+    return sum;
+}
+
+// --- Durations for people -----------------------------------------------------------------------
+
+namespace {
+double upper_edge_ms(std::size_t bucket) {
+    return 50.0 * std::exp2(0.5 * static_cast<double>(bucket));
+}
+}  // namespace
+
+void Latencies::add(Duration duration, std::int64_t times) {
+    const auto ms = static_cast<double>(duration.count());
+    std::size_t bucket = 0;
+    while (bucket + 1 < size && ms > upper_edge_ms(bucket)) {
+        ++bucket;
+    }
+    counts[bucket] += times;
+}
+
+void Latencies::add(const Latencies& other) {
+    for (std::size_t i = 0; i < size; ++i) {
+        counts[i] += other.counts[i];
+    }
+}
+
+std::optional<Duration> Latencies::quantile(double share) const {
+    const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+    if (total <= 0) {
+        return std::nullopt;
+    }
+    const double wanted = std::clamp(share, 0.0, 1.0) * static_cast<double>(total);
+    double below = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+        const auto here = static_cast<double>(counts[i]);
+        if (here > 0 && below + here >= wanted) {
+            const double low = i == 0 ? 0.0 : upper_edge_ms(i - 1);
+            // The last bucket has no upper edge: all that is known is "longer than this".
+            const double high = i + 1 == size ? low : upper_edge_ms(i);
+            return Duration{std::llround(low + (high - low) * (wanted - below) / here)};
+        }
+        below += here;
+    }
+    return Duration{std::llround(upper_edge_ms(size - 2))};
+}
+
+// --- Tests --------------------------------------------------------------------------------------
+
+double log_evidence(double n, double k, double p0, double delta) {
+    return k * delta - n * std::log1p(p0 * std::expm1(delta));
+}
+
+double log_e_breach(double n, double k, double p0) {
+    const Grid l = LimitTest(p0).evidence(n, k);
+    return log_sum_exp(l.data(), l.data() + l.size()) - std::log(static_cast<double>(grid_size));
+}
+
+double log_e_promote(double n, double k, double p0, double phi) {
+    std::array<double, promote_grid_size> l{};
+    for (std::size_t j = 0; j < l.size(); ++j) {
+        l[j] = log_evidence(n, k, p0, -breach_grid[j]) / phi;
+    }
+    return log_sum_exp(l.data(), l.data() + l.size()) -
+           std::log(static_cast<double>(promote_grid_size));
+}
+
+double burst_size(std::int64_t sum_e, std::int64_t sum_e2) {
+    if (sum_e <= 0) {
+        return 1.0;
+    }
+    return std::max(1.0, static_cast<double>(sum_e2) / static_cast<double>(sum_e));
+}
+
+bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi) {
+    if (n <= 0 || k < 0 || k > n) {
+        return false;
+    }
+    const auto requests = static_cast<double>(n);
+    const auto events = static_cast<double>(k);
+    return events / requests < p0 && log_e_promote(requests, events, p0, phi) >= -std::log(beta);
+}
+
+double log_sum_exp(const double* first, const double* last) {
+    double highest = minus_infinity;
+    for (const double* at = first; at != last; ++at) {
+        highest = std::max(highest, *at);
+    }
+    if (!std::isfinite(highest)) {
+        return highest;
+    }
+    double sum = 0;
+    for (const double* at = first; at != last; ++at) {
+        // Terms below one part in 10^17 of the largest leave a double as it is.
+        if (*at > highest - 40.0) {
+            sum += std::exp(*at - highest);
+        }
+    }
+    return highest + std::log(sum);
+}
+
+double log_add_exp(double a, double b) {
+    const double high = std::max(a, b);
+    const double low = std::min(a, b);
+    return low > high - 40.0 ? high + std::log1p(std::exp(low - high)) : high;
+}
+
+double Bounds::rate() const {
+    return requests > 0 ? static_cast<double>(events) / static_cast<double>(requests) : 0.0;
+}
+
+Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi) {
+    Bounds bounds{n, k, 0.0, 1.0};
+    if (n <= 0 || k < 0 || k > n) {
+        return bounds;
+    }
+    const auto requests = static_cast<double>(n);
+    const auto events = static_cast<double>(k);
+    bounds.lower = edge(false, 0.0, [&](double p0) {
+        return log_e_breach(requests, events, p0) >= -std::log(alpha);
+    });
+    bounds.upper = edge(true, 1.0, [&](double p0) {
+        return log_e_promote(requests, events, p0, phi) >= -std::log(beta);
+    });
+    return bounds;
+}
+
+LimitTest::LimitTest(double p0) {
+    for (std::size_t j = 0; j < grid_size; ++j) {
+        per_request_[j] = std::log1p(p0 * breach_expm1[j]);
+    }
+}
+
+Grid LimitTest::evidence(double n, double k) const {
+    Grid l{};
+    if (n > 0) {
+        for (std::size_t j = 0; j < grid_size; ++j) {
+            l[j] = k * breach_grid[j] - n * per_request_[j];
+        }
+    }
+    return l;
+}
+
+// --- The ledger's arithmetic --------------------------------------------------------------------
+
+Mass move_mass(double ln_c, bool phase_start, double minutes, double horizon_minutes, double eta) {
+    if (phase_start) {
+        return {ln_c + std::log1p(-eta), ln_c + std::log(eta)};
+    }
+    // ln(1 - h) is -dt/H itself: nothing is lost for a short look or a very long one.
+    const double elapsed = minutes / horizon_minutes;
+    return {ln_c - elapsed, ln_c + std::log(-std::expm1(-elapsed))};
+}
+
+void add_look(Grid& ln_r, double ln_mass, const Grid& l) {
+    for (std::size_t j = 0; j < grid_size; ++j) {
+        ln_r[j] = log_add_exp(ln_r[j], ln_mass) + l[j];
+    }
+}
+
+Shares shares_of(std::size_t limits, std::size_t segments) {
+    const double share = 1.0 / static_cast<double>(std::max<std::size_t>(limits, 1)) /
+                         static_cast<double>(grid_size);
+    if (segments == 0) {
+        return {std::log(share), minus_infinity};
+    }
+    const double half = 0.5 * share;
+    return {std::log(half), std::log(half / static_cast<double>(segments))};
+}
+
+void add_baseline(Grid& guard, const Grid& l, double minutes) {
+    const double kept = std::exp(-minutes / guard_memory_minutes);
+    for (std::size_t j = 0; j < grid_size; ++j) {
+        guard[j] = std::min(guard_cap, std::max(0.0, guard[j] * kept + l[j]));
+    }
+}
+
+bool guard_on(const Grid& guard) {
+    return std::any_of(guard.begin(), guard.end(), [](double g) { return g >= ln_guard; });
+}
+
+void add_failures(std::vector<InBlock>& blocks, const std::vector<InBlock>& more) {
+    for (const InBlock& added : more) {
+        const auto same = [&](const InBlock& block) { return block.block == added.block; };
+        const auto place = std::find_if(blocks.begin(), blocks.end(), same);
+        if (place == blocks.end()) {
+            blocks.push_back(added);
+        } else {
+            place->failures += added.failures;
+        }
+    }
+}
+
+std::int64_t most_in_one_block(const std::vector<InBlock>& blocks) {
+    std::int64_t most = 0;
+    for (const InBlock& block : blocks) {
+        most = std::max(most, block.failures);
+    }
+    return most;
+}
+
+Stream::Stream() {
+    ln_r.fill(minus_infinity);
+    ln_calm.fill(minus_infinity);
+    guard.fill(0.0);
+}
+
+double Stream::ln_sum() const {
+    return log_sum_exp(ln_r.data(), ln_r.data() + ln_r.size());
+}
+
+// --- Confirmation -------------------------------------------------------------------------------
+
+bool waited_enough(const std::vector<Waited>& looks, Duration wanted) {
+    Duration sum{0};
+    std::size_t with_requests = 0;
+    for (const Waited& look : looks) {
+        sum += look.dt;
+        with_requests += look.requests > 0 ? 1 : 0;
+    }
+    return sum >= wanted && with_requests >= 2;
+}
+
+bool above_in_both_halves(const std::vector<Waited>& looks, double limit) {
+    struct Half {
+        std::int64_t requests = 0;
+        std::int64_t events = 0;
+    };
+    Half all;
+    Duration whole{0};
+    for (const Waited& look : looks) {
+        all = {all.requests + look.requests, all.events + look.events};
+        whole += look.dt;
+    }
+    std::optional<Half> first;
+    Duration nearest{0};
+    Half before;
+    Duration passed{0};
+    for (const Waited& look : looks) {
+        before = {before.requests + look.requests, before.events + look.events};
+        passed += look.dt;
+        const bool both = before.requests > 0 && before.requests < all.requests;
+        // Twice the distance from the middle, so that whole milliseconds stay whole.
+        const Duration distance = std::chrono::abs(2 * passed - whole);
+        if (both && (!first || distance < nearest)) {
+            first = before;
+            nearest = distance;
+        }
+    }
+    const auto above = [&](std::int64_t n, std::int64_t k) {
+        return static_cast<double>(k) / static_cast<double>(n) > limit;
+    };
+    return first && above(first->requests, first->events) &&
+           above(all.requests - first->requests, all.events - first->events);
+}
+
+// --- The ledger as a value ----------------------------------------------------------------------
+
+Ledger new_ledger(const Policy& policy) {
+    Ledger ledger;
+    ledger.streams.resize(limits_of(policy).size() * (1 + policy.segments.size()));
+    ledger.baseline_share = !policy.baseline.empty();
+    return ledger;
+}
+
+Ledger begin_phase(const Policy& policy, Ledger ledger, TimePoint from, bool baseline_share) {
+    ledger.phase_fresh = true;
+    ledger.phase_from = from;
+    ledger.baseline_share = baseline_share && !policy.baseline.empty();
+    for (Stream& stream : ledger.streams) {
+        stream.requests = 0;
+        stream.events = 0;
+        stream.sum_e = 0;
+        stream.sum_e2 = 0;
+    }
+    return ledger;
+}
+
+Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams) {
+    for (const std::size_t i : streams) {
+        if (i < ledger.streams.size()) {
+            ledger.streams[i].ln_r.fill(minus_infinity);
+            ledger.streams[i].floor.clear();
+        }
+    }
+    ledger.failed_confirmation = false;
+    return ledger;
+}
+
+}  // namespace canaryd

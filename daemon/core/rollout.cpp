@@ -1,0 +1,278 @@
+// step(): dispatch, routes, and what is missing. Looks: rollout_look.cpp; people:
+// rollout_command.cpp.
+#include "canaryd/rollout.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "canaryd/text.hpp"
+#include "daemon/core/draft.hpp"
+
+namespace canaryd {
+
+const Hold* Rollout::hold(Hold::Kind kind) const {
+    const auto found = std::find_if(holds.begin(), holds.end(),
+                                    [kind](const Hold& hold) { return hold.kind == kind; });
+    return found == holds.end() ? nullptr : &*found;
+}
+
+bool Rollout::needs_a_person() const {
+    return std::any_of(holds.begin(), holds.end(), [](const Hold& hold) { return !hold.heals(); });
+}
+
+bool SegmentState::seen_enough(const Policy& policy) const {
+    return requests >= policy.segment_requests &&
+           static_cast<std::int64_t>(users.size()) >= policy.segment_users;
+}
+
+void Draft::roll_back(const std::string& why) {
+    next.status = Status::rolled_back;
+    next.rolled_back_at = event.at;
+    next.rolled_back_from = std::max(next.applied.value_or(nobody), next.desired);
+    next.holds.clear();
+    next.paused.reset();
+    order_lower(nobody);
+    changed(why);
+    tell(Notice::Kind::rolled_back, Severity::critical,
+         policy.name + ": ROLLED BACK from " + text::weight(next.rolled_back_from) + " to 0 % (" +
+             present_step().name + ")\n" + why +
+             "\nUsers are on legacy. It will not go up again by itself.\nDo now: canaryctl ack " +
+             next.id);
+}
+
+void Draft::order_raise(Weight weight) {
+    next.desired = weight;
+    next.ordered = next.revision;
+    next.raise_expires = event.at + policy.evaluate_every;
+}
+
+void Draft::order_lower(Weight weight) {
+    next.desired = weight;
+    next.ordered = next.revision;
+    next.raise_expires.reset();
+}
+
+void Draft::add_hold(Hold::Kind kind, const std::string& name, const std::string& why) {
+    for (const Hold& hold : next.holds) {
+        if (hold.kind == kind && hold.name == name) return;
+    }
+    next.holds.push_back({kind, name, event.at, why});
+    changed(why);
+    const bool blind = kind == Hold::Kind::blind;
+    tell(blind ? Notice::Kind::blind : Notice::Kind::held, Severity::warning,
+         policy.name + ": held at " + text::weight(next.desired) + "\n" + why +
+             (next.holds.back().heals() ? "\nIt resumes by itself when that is over."
+                                        : "\nIt waits for a person: canaryctl status " + next.id));
+}
+
+void Draft::drop_holds(bool (*which)(const Hold&)) {
+    next.holds.erase(std::remove_if(next.holds.begin(), next.holds.end(), which), next.holds.end());
+}
+
+Transition Draft::done(std::string reason) && {
+    Transition transition;
+    transition.next = std::move(next);
+    transition.notices = std::move(notices);
+    transition.reason = std::move(reason);
+    return transition;
+}
+
+Transition Draft::refuse(const std::string& why) const {
+    Transition transition;
+    transition.next = before;
+    transition.next.revision = before.revision + 1;
+    transition.reason = why;
+    transition.refused = true;
+    return transition;
+}
+
+Transition Draft::forget() const {
+    Transition transition;
+    transition.next = before;
+    transition.forget = true;
+    return transition;
+}
+
+namespace {
+
+Transition on_started(Draft draft, const event::Started& started) {
+    if (draft.before.revision != 0) {
+        return draft.refuse("cannot start: " + draft.before.id + " is not over yet (" +
+                            std::string(text::name(draft.before.status)) + ")");
+    }
+    Rollout& next = draft.next;
+    next.id = started.id;
+    next.name = draft.policy.name;
+    next.policy_hash = draft.policy.hash;
+    next.started = draft.event.at;
+    next.last_report = draft.event.at;
+    next.ledger = new_ledger(draft.policy);
+    next.segments.resize(draft.policy.segments.size());
+    const std::size_t signals = signals_of(draft.policy).size();
+    next.canary.events.resize(signals);
+    next.baseline.events.resize(signals);
+    draft.order_raise(draft.policy.steps.front().weight);
+    const std::string why = "started by " + draft.event.by + ": " + text::weight(next.desired) +
+                            " on " + draft.policy.canary + " for at least " +
+                            text::duration(draft.policy.steps.front().bake);
+    draft.changed(why);
+    draft.tell(Notice::Kind::started, Severity::info, draft.policy.name + ": " + why);
+    return std::move(draft).done(why);
+}
+
+/// The step's counters begin anew; its first look will begin the ledger's phase.
+void enter_step(Draft& draft, std::size_t step) {
+    Rollout& next = draft.next;
+    if (step != next.step) next.bake_seen.push_back(next.baked);
+    next.step = step;
+    next.phase_due = true;
+    next.baked = Duration{0};
+    next.extended = Duration{0};
+    next.uncounted.fill(Duration{0});
+    next.baked_told = false;
+    next.proven = false;
+    const std::size_t signals = next.canary.events.size();
+    next.canary = Seen{};
+    next.canary.events.resize(signals);
+    next.baseline = next.canary;
+    for (SegmentState& segment : next.segments) {
+        segment.requests = 0;
+        segment.events_failed = 0;
+        segment.users.clear();
+    }
+}
+
+Transition confirmed(Draft draft) {
+    Rollout& next = draft.next;
+    const Weight weight = next.desired;
+    next.applied = weight;
+    next.applied_since = draft.event.at;
+    next.raise_expires.reset();
+    next.expected_since = draft.event.at;
+    next.expected_count = 0;
+    std::string why = "the router serves " + text::weight(weight);
+    if (next.status == Status::pending && weight > nobody) {
+        next.status = Status::progressing;
+        next.last_look = draft.event.at;
+        enter_step(draft, 0);
+    } else if (next.status == Status::progressing && !draft.is_last_step() &&
+               weight == draft.policy.steps[next.step + 1].weight) {
+        enter_step(draft, next.step + 1);
+        const Step& step = draft.present_step();
+        why += ": " + step.name + " begins, at least " + text::duration(step.bake);
+        draft.changed(why);
+        draft.tell(Notice::Kind::promoted, Severity::info,
+                   draft.policy.name + ": " + text::weight(weight) + " on " + draft.policy.canary +
+                       "\n" + why);
+    }
+    return std::move(draft).done(why);
+}
+
+bool by_somebody_else(const Served& served) {
+    return !served.by.empty() && served.by != "canaryd";
+}
+
+Transition lowered_by_hand(Draft draft, const Served& served) {
+    if (served.weight == nobody && by_somebody_else(served)) {
+        const std::string why = "rolled back past the daemon by " + served.by +
+                                (served.reason.empty() ? "" : ": " + served.reason);
+        draft.roll_back(why);
+        draft.next.applied = nobody;
+        draft.next.applied_since = draft.event.at;
+        return std::move(draft).done(why);
+    }
+    const std::string who = by_somebody_else(served) ? served.by : "somebody";
+    const std::string why = served.revision == 0 && served.by.empty()
+                                ? "the route row is gone: readers get legacy"
+                                : who + " lowered the route by hand from " +
+                                      text::weight(draft.next.desired) + " to " +
+                                      text::weight(served.weight);
+    draft.order_lower(served.weight);
+    draft.next.applied = served.weight;
+    draft.next.applied_since = draft.event.at;
+    draft.add_hold(Hold::Kind::drift, "", why);
+    return std::move(draft).done(why);
+}
+
+Transition raised_by_hand(Draft draft, const Served& served) {
+    const std::string what =
+        served.by == "canaryd"
+            ? "a late order of canaryd took effect at " + text::weight(served.weight)
+            : (served.by.empty() ? "somebody" : served.by) + " set the route to " +
+                  text::weight(served.weight) + " by hand";
+    const std::string why = what + ": lowered back to " + text::weight(draft.next.desired);
+    draft.next.applied = served.weight;
+    draft.next.applied_since = draft.event.at;
+    draft.next.ordered = draft.next.revision;
+    draft.changed(why);
+    draft.tell(Notice::Kind::drift, Severity::warning, draft.policy.name + ": " + why);
+    return std::move(draft).done(why);
+}
+
+}  // namespace
+
+Transition on_route_read(Draft draft, const Served& served) {
+    const Rollout& now = draft.before;
+    if (now.status == Status::finished) return draft.forget();
+    const bool was_confirmed = now.applied == now.desired;
+    if (served.weight == now.desired) {
+        return was_confirmed ? draft.forget() : confirmed(std::move(draft));
+    }
+    if (served.weight > now.desired) {
+        // Not yet lowered is no news; raised above what was confirmed is.
+        if (was_confirmed) return raised_by_hand(std::move(draft), served);
+        return draft.forget();
+    }
+    // Served below what was once confirmed: not "not yet raised", but lowered.
+    if (now.applied && served.weight < *now.applied) {
+        return lowered_by_hand(std::move(draft), served);
+    }
+    return draft.forget();
+}
+
+Transition on_raise_lapsed(Draft draft) {
+    const Rollout& now = draft.before;
+    if (now.over() || !now.raise_expires || draft.event.at < *now.raise_expires) {
+        return draft.forget();
+    }
+    const std::string why = "the router did not confirm " + text::weight(now.desired) + " within " +
+                            text::duration(draft.policy.evaluate_every) +
+                            " of its verdict: the raise has lapsed";
+    draft.order_lower(now.applied.value_or(nobody));
+    if (now.status == Status::pending) {
+        draft.add_hold(Hold::Kind::unconfirmed, "", why);
+    } else {
+        draft.changed(why);
+        draft.tell(Notice::Kind::raise_lapsed, Severity::warning,
+                   draft.policy.name + ": " + why + "; the next passing look asks again");
+    }
+    return std::move(draft).done(why);
+}
+
+Transition step(const Rollout& rollout, const Event& event, const Policy& policy) {
+    Draft draft(rollout, event, policy);
+    struct Visitor {
+        Draft& draft;
+        Transition operator()(const event::Started& e) { return on_started(std::move(draft), e); }
+        Transition operator()(const event::Looked& e) { return on_looked(std::move(draft), e); }
+        Transition operator()(const event::Peeked& e) { return on_peeked(std::move(draft), e); }
+        Transition operator()(const event::RouteRead& e) {
+            return on_route_read(std::move(draft), e.served);
+        }
+        Transition operator()(const event::RaiseLapsed&) {
+            return on_raise_lapsed(std::move(draft));
+        }
+        Transition operator()(const event::Pause& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::Resume& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::Promote& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::RollBack& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::Extend& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::Finish& e) { return on_command(std::move(draft), e); }
+        Transition operator()(const event::Acknowledge& e) {
+            return on_command(std::move(draft), e);
+        }
+    };
+    return std::visit(Visitor{draft}, event.what);
+}
+
+}  // namespace canaryd

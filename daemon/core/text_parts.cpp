@@ -1,0 +1,277 @@
+// Ink, tables and the numbers that several pages share.
+#include "daemon/core/text_parts.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "daemon/utf8.hpp"
+
+namespace canaryd::text {
+namespace {
+
+constexpr int label_width = 9;
+
+std::string padded(const std::string& cell, int width, bool right) {
+    const auto gap = static_cast<std::size_t>(std::max(0, width - columns(cell)));
+    return right ? std::string(gap, ' ') + cell : cell + std::string(gap, ' ');
+}
+
+double closeness(const Trigger& trigger, const TriggerState& state) {
+    const double reached = state.reached;
+    if (state.seen == 0 || !std::isfinite(reached)) return 0;
+    if (trigger.kind == Trigger::Kind::traffic || !trigger.above) {
+        return reached > 0 ? trigger.threshold / reached : 0;
+    }
+    return trigger.threshold > 0 ? reached / trigger.threshold : 0;
+}
+
+}  // namespace
+
+std::string inked(const Paper& paper, Ink ink, const std::string& words) {
+    if (!paper.colour) return words;
+    const char* code = "";
+    switch (ink) {
+        case Ink::plain:
+            return words;
+        case Ink::green:
+            code = "\x1b[1;32m";
+            break;
+        case Ink::yellow:
+            code = "\x1b[1;33m";
+            break;
+        case Ink::red:
+            code = "\x1b[1;31m";
+            break;
+        case Ink::dim:
+            code = "\x1b[2m";
+            break;
+    }
+    return code + words + "\x1b[0m";
+}
+
+std::string clean(std::string_view text) {
+    std::string out;
+    while (!text.empty()) {
+        const Character next = first_character(text);
+        if (next.valid && !is_control(next.code)) {
+            out += text.substr(0, next.bytes);
+        } else {
+            out += '?';
+        }
+        text.remove_prefix(next.bytes);
+    }
+    return out;
+}
+
+int columns(std::string_view text) {
+    return static_cast<int>(std::count_if(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+    }));
+}
+
+std::string cut(const std::string& text, int width) {
+    if (columns(text) <= width) return text;
+    const int keep = std::max(width - 2, 0);
+    std::string out;
+    int used = 0;
+    for (const char c : text) {
+        const bool begins = (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+        if (begins && ++used > keep) break;
+        out += c;
+    }
+    return out + "..";
+}
+
+std::string labelled(std::string_view label, std::string_view words, const Paper& paper) {
+    // The label is padded with what wrap() cannot break: it sees one word.
+    const std::string head = padded(std::string(label), label_width, false);
+    const std::string body = wrap(clean(words), paper.width, label_width);
+    return head + body + "\n";
+}
+
+std::string continued(std::string_view words, const Paper& paper) {
+    return labelled("", words, paper);
+}
+
+void Table::row(std::vector<std::string> cells) {
+    for (std::string& cell : cells) cell = clean(cell);
+    cells.resize(alignment_.size());
+    rows_.push_back(std::move(cells));
+}
+
+std::string Table::draw(const Paper& paper) const {
+    std::vector<int> widths(alignment_.size(), 0);
+    for (const auto& cells : rows_) {
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+            widths[i] = std::max(widths[i], columns(cells[i]));
+        }
+    }
+    int total = -2;
+    for (const int width : widths) total += width + 2;
+    const auto shrink = [&](int& column, int least) {
+        const int by = std::min(std::max(total - paper.width, 0), std::max(column - least, 0));
+        column -= by;
+        total -= by;
+    };
+    shrink(widths.front(), 10);
+    shrink(widths.back(), 4);
+    std::string page;
+    bool first = true;
+    for (const auto& cells : rows_) {
+        std::string line;
+        for (std::size_t i = 0; i < cells.size(); ++i) {
+            if (i > 0) line += "  ";
+            line += padded(cut(cells[i], widths[i]), widths[i], alignment_[i] == 'r');
+        }
+        if (first && !title_.empty()) {
+            const auto over = std::min(title_.size(), line.size());
+            line.replace(0, over, title_);
+        }
+        first = false;
+        line.erase(line.find_last_not_of(' ') + 1);
+        page += cut(line, paper.width) + "\n";
+    }
+    return page;
+}
+
+std::vector<Finding> findings(const View& view) {
+    const std::size_t scopes = view.policy.segments.size() + 1;
+    if (view.rollout.ledger.streams.size() != limits_of(view.policy).size() * scopes) return {};
+    return findings_of(view.policy, view.rollout.ledger);
+}
+
+const Finding* find(const std::vector<Finding>& findings, const std::string& criterion,
+                    const std::string& segment) {
+    for (const Finding& finding : findings) {
+        if (finding.criterion == criterion && finding.segment == segment) return &finding;
+    }
+    return nullptr;
+}
+
+const Finding* worst(const std::vector<Finding>& findings) {
+    const Finding* top = nullptr;
+    for (const Finding& finding : findings) {
+        if (finding.harm > (top == nullptr ? 0.0 : top->harm)) top = &finding;
+    }
+    return top;
+}
+
+std::optional<double> baseline_rate(const View& view, std::size_t signal) {
+    const Seen& seen = view.rollout.baseline;
+    if (seen.requests <= 0 || signal >= seen.events.size()) return std::nullopt;
+    return static_cast<double>(seen.events[signal]) / static_cast<double>(seen.requests);
+}
+
+std::optional<std::size_t> limit_of(const Policy& policy, const Criterion& criterion) {
+    const auto signals = signals_of(policy);
+    const auto limits = limits_of(policy);
+    for (std::size_t i = 0; i < limits.size(); ++i) {
+        if (signals[limits[i].signal] == criterion.signal && limits[i].p0 == criterion.limit) {
+            return i;
+        }
+    }
+    return std::nullopt;
+}
+
+std::string stream_words(const Policy& policy, const Finding& finding) {
+    if (finding.segment.empty()) return finding.criterion + ", all together";
+    return finding.criterion + ", " + policy.segment + " " + finding.segment;
+}
+
+std::string counts_words(const Policy& policy, const Finding& finding) {
+    std::string did = " failed";
+    for (const Criterion& criterion : policy.criteria) {
+        if (criterion.name == finding.criterion && criterion.signal.kind == Signal::Kind::slower) {
+            did = " took over " + duration(criterion.signal.than);
+        }
+    }
+    if (finding.bounds.requests == 0) return "no request yet";
+    return number(finding.bounds.events) + " of " +
+           counted(finding.bounds.requests, "request", "requests") + did + " (" +
+           share(finding.bounds.rate()) + ")";
+}
+
+std::string step_words(const View& view) {
+    const std::size_t at = std::min(view.rollout.step, view.policy.steps.size() - 1);
+    return view.policy.steps[at].name + ", step " + std::to_string(at + 1) + " of " +
+           std::to_string(view.policy.steps.size());
+}
+
+std::string uncounted_words(const Rollout& rollout) {
+    std::string words;
+    for (std::size_t i = 0; i < uncounted_kinds; ++i) {
+        if (rollout.uncounted[i] < std::chrono::seconds{1}) continue;
+        if (!words.empty()) words += ", ";
+        words += duration(std::chrono::floor<std::chrono::seconds>(rollout.uncounted[i])) + " " +
+                 std::string(name(static_cast<Uncounted>(i)));
+    }
+    return words;
+}
+
+std::vector<std::string> criteria_words(const View& view) {
+    const auto signals = signals_of(view.policy);
+    const auto found = findings(view);
+    std::vector<std::string> all;
+    for (const Limit& limit : limits_of(view.policy)) {
+        const Criterion& criterion = view.policy.criteria[limit.criterion];
+        const Finding* total = find(found, criterion.name, "");
+        if (total == nullptr) continue;
+        std::string words = criterion.name + ": " + counts_words(view.policy, *total);
+        words += total->bounds.upper < 1 ? ", proven below " + share_up(total->bounds.upper)
+                                         : ", nothing proven yet";
+        words += ", limit " + share(limit.p0);
+        const auto legacy = baseline_rate(view, limit.signal);
+        if (legacy) words += "; legacy " + share(*legacy);
+        if (signals[limit.signal].kind == Signal::Kind::slower) {
+            const auto estimate = view.rollout.canary.latency.quantile(1 - limit.p0);
+            if (estimate) {
+                words += "; p" + std::to_string(std::lround(100 * (1 - limit.p0))) + " about " +
+                         latency(*estimate);
+            }
+        }
+        all.push_back(std::move(words));
+    }
+    return all;
+}
+
+std::vector<std::string> unseen_segments(const View& view) {
+    std::vector<std::string> unseen;
+    const auto& states = view.rollout.segments;
+    for (std::size_t i = 0; i < view.policy.segments.size(); ++i) {
+        if (i >= states.size() || !states[i].seen_enough(view.policy)) {
+            unseen.push_back(view.policy.segments[i]);
+        }
+    }
+    return unseen;
+}
+
+std::vector<Armed> armed(const View& view) {
+    static const TriggerState nothing_seen;
+    std::vector<Armed> all;
+    const auto& states = view.rollout.triggers;
+    const auto add = [&](const Trigger& trigger, const std::string& segment) {
+        const auto known =
+            states.find(segment.empty() ? trigger.name : trigger.name + "/" + segment);
+        const TriggerState& state = known == states.end() ? nothing_seen : known->second;
+        all.push_back({&trigger, &state, segment, looks_fired(trigger, state) >= trigger.needed,
+                       closeness(trigger, state)});
+    };
+    for (const Trigger& trigger : view.policy.triggers) {
+        if (!trigger.each_segment) {
+            add(trigger, "");
+            continue;
+        }
+        for (const std::string& segment : view.policy.segments) add(trigger, segment);
+    }
+    return all;
+}
+
+const Armed* closest(const std::vector<Armed>& all) {
+    const Armed* top = nullptr;
+    for (const Armed& one : all) {
+        if (one.closeness > (top == nullptr ? 0.0 : top->closeness)) top = &one;
+    }
+    return top;
+}
+
+}  // namespace canaryd::text

@@ -1,0 +1,286 @@
+// What a policy will do, in a page that a product owner understands: `canaryctl check`.
+#include <algorithm>
+#include <cmath>
+
+#include "daemon/core/text_parts.hpp"
+
+namespace canaryd::text {
+namespace {
+
+constexpr int width = 80;
+const Paper paper{width, false};
+
+std::string section(const std::string& title) {
+    return "\n" + title + "\n";
+}
+
+std::string point(const std::string& words) {
+    return "  " + wrap(clean(words), width, 4) + "\n";
+}
+
+/// "393", and "about 3,400" where more digits would pretend.
+std::string about(std::int64_t n) {
+    if (n < 1000) return "about " + number(n);
+    std::int64_t round = 1;
+    while (n / round >= 100) round *= 10;
+    return "about " + number((n + round / 2) / round * round);
+}
+
+std::string users_words(const Policy& policy) {
+    if (policy.baseline.empty())
+        return "users to " + policy.canary + ", without a legacy to compare";
+    return "users from " + list(policy.baseline) + " to " + policy.canary;
+}
+
+std::string event_words(const Criterion& criterion) {
+    if (criterion.signal.kind == Signal::Kind::slower) {
+        return "requests slower than " + duration(criterion.signal.than);
+    }
+    return "failed requests (errors and timeouts)";
+}
+
+std::string steps_lines(const Policy& policy) {
+    Table table("llrl");
+    table.row({"  earliest", "step", "users", "stays at least"});
+    Duration at{0};
+    for (std::size_t i = 0; i < policy.steps.size(); ++i) {
+        const Step& step = policy.steps[i];
+        const bool last = i + 1 == policy.steps.size();
+        table.row({at == Duration{0} ? "  at once" : "  after " + duration(at), step.name,
+                   weight(step.weight),
+                   last ? duration(std::max(step.bake, policy.soak)) + " (" + duration(step.bake) +
+                              " bake, then watched on: the soak)"
+                        : duration(step.bake) + " (at most " + duration(policy.max_step_of(i)) +
+                              ", then it asks)"});
+        at += last ? std::max(step.bake, policy.soak) : step.bake;
+    }
+    table.row({"  after " + duration(at), "end", "100 %", "a person says: canaryctl finish"});
+    return table.draw(paper);
+}
+
+std::string total_words(const Policy& policy) {
+    std::string sum;
+    Duration all{0};
+    for (std::size_t i = 0; i < policy.steps.size(); ++i) {
+        const bool last = i + 1 == policy.steps.size();
+        const Duration stays =
+            last ? std::max(policy.steps[i].bake, policy.soak) : policy.steps[i].bake;
+        sum += (i == 0 ? "" : " + ") + duration(stays);
+        all += stays;
+    }
+    return sum + " = " + duration(all) +
+           " at the earliest. Only time that was seen, without suspicion, at that share of users "
+           "counts; blind, paused or held time makes it longer, and nothing makes it shorter but "
+           "a person (canaryctl promote).";
+}
+
+std::string proof_lines(const Policy& policy) {
+    std::string page;
+    for (const Limit& limit : limits_of(policy)) {
+        const Criterion& criterion = policy.criteria[limit.criterion];
+        std::string names;
+        for (const Criterion& other : policy.criteria) {
+            if (limit_of(policy, other) != limit_of(policy, criterion)) continue;
+            names += (names.empty() ? "" : ", ") + other.name;
+        }
+        page += point(
+            names + ": " + event_words(criterion) + " proven below " + share(limit.p0) +
+            ". None at all in " + number(requests_to_prove(limit.p0, 0, policy.false_promotion)) +
+            " requests proves it; at half the limit it takes " +
+            about(requests_to_prove(limit.p0, limit.p0 / 2, policy.false_promotion)) + ".");
+    }
+    if (!policy.segments.empty() && policy.segment_ask) {
+        page += point("each " + policy.segment + " seen: " + number(policy.segment_requests) +
+                      " requests from " + number(policy.segment_users) + " users at the step (" +
+                      list(policy.segments) + ")");
+    }
+    page += point("no suspicion: harm below " + harm(policy.suspicious * 100) + " of 100");
+    page += point("not proven when the bake is over: the step is extended, up to " +
+                  (policy.max_step > Duration{0} ? duration(policy.max_step)
+                                                 : std::string("3 times its bake")) +
+                  "; then it is held and asks. Waiting alone never promotes.");
+    return page;
+}
+
+std::string trigger_points(const Policy& policy, Action action) {
+    std::string page;
+    for (const Trigger& trigger : policy.triggers) {
+        if (trigger.then != action) continue;
+        page += point("trigger " + trigger.name + ": " + trigger_rule(trigger) +
+                      (trigger.each_segment ? ", each " + policy.segment : ""));
+    }
+    return page;
+}
+
+std::string rollback_lines(const Policy& policy) {
+    std::string where = "in total";
+    if (!policy.segments.empty()) where += " or for one " + policy.segment;
+    std::string page = point("a criterion proven broken, " + where + ": looked at every " +
+                             duration(policy.evaluate_every) + ", by at least " +
+                             counted(policy.floor_users, "failure", "failures") +
+                             " of different users (the same user within " +
+                             duration(policy.floor_within) + " counts once)");
+    if (policy.confirm_without_baseline > Duration{0}) {
+        page += point(
+            "where there is no legacy to compare with (100 %), a criterion's alarm tells "
+            "people at once and acts when the next " +
+            duration(policy.confirm_without_baseline) + " confirm it; triggers act at once");
+    }
+    page += trigger_points(policy, Action::rollback);
+    if (policy.blind_rollback_after) {
+        page += point("no fresh metrics for " + duration(*policy.blind_rollback_after));
+    }
+    return page + point("a person, at any moment, without a reason: canaryctl rollback");
+}
+
+std::string hold_lines(const Policy& policy) {
+    std::string page = point("no fresh metrics for " + duration(policy.blind_hold_after) +
+                             "; goes on by itself when they are back");
+    if (policy.hold_on_shared_outage && !policy.baseline.empty()) {
+        page += point(
+            "legacy breaks the same rule in the same time: moving users back would not "
+            "help; goes on by itself when it is over");
+    }
+    page += trigger_points(policy, Action::hold);
+    page += point("someone lowered the traffic by hand (higher is lowered back at once)");
+    page += point("a step longer than its longest time without proof");
+    return page + point("a person: canaryctl pause. The watch goes on and still rolls back.");
+}
+
+std::string told_lines(const Policy& policy) {
+    if (policy.notify.empty()) {
+        return point(
+            "NOBODY: the policy has no `notify`. Add: notify: [{kind: slack, connection: "
+            "NAME}]");
+    }
+    std::string page;
+    for (const NotifySpec& place : policy.notify) {
+        page += point(place.kind + (place.connection.empty() ? "" : " " + place.connection) +
+                      (place.channel.empty() ? "" : ", channel " + place.channel));
+    }
+    return page + point(
+                      "started, promoted, extended, held, alarm, blind, rolled back, back in "
+                      "sight, soaked; a report every " +
+                      duration(policy.report_day_1) + " on day 1 of a step, every " +
+                      duration(policy.report_day_2_and_3) + " on days 2 and 3, then every " +
+                      duration(policy.report_later));
+}
+
+std::string promise_lines(const Policy& policy) {
+    std::string page =
+        point("Of 100 rollouts of a healthy canary, criteria roll back at most " +
+              share(policy.false_rollback).substr(0, share(policy.false_rollback).size() - 2) +
+              " by mistake: over the whole rollout, all looks" +
+              (policy.segments.empty() ? "" : " and every " + policy.segment) +
+              " together, however often anybody looks.");
+    page += point(
+        "A canary that is really at its limit or above passes a criterion's proof in at "
+        "most " +
+        share(policy.false_promotion) + " of the cases.");
+    if (!policy.triggers.empty()) {
+        page += point(
+            "The triggers are outside of that promise: they are plain counts, easy to "
+            "check by hand, and fire whenever the counts say so.");
+    }
+    return page;
+}
+
+std::string on_off(bool on, const char* yes, const char* no) {
+    return on ? yes : no;
+}
+
+/// Every field and its value, whether it was written or not.
+std::string every_field(const Policy& policy) {
+    Table table("ll");
+    const auto add = [&table](const char* field, const std::string& value) {
+        table.row({std::string("  ") + field, value});
+    };
+    add("name", policy.name);
+    add("canary", policy.canary);
+    add("baseline", policy.baseline.empty() ? "none" : list(policy.baseline));
+    add("protected", policy.protected_names.empty() ? "none" : list(policy.protected_names));
+    add("source", policy.source.kind + ", connection " + policy.source.connection + ", table " +
+                      policy.source.table);
+    add("router", policy.router.kind + ", connection " + policy.router.connection);
+    add("max_step", policy.max_step > Duration{0} ? duration(policy.max_step) : "3 x bake");
+    add("evaluate_every", duration(policy.evaluate_every));
+    add("peek_every", duration(policy.peek_every));
+    add("settle", duration(policy.settle));
+    add("warm_up", duration(policy.warm_up));
+    add("false_rollback", share(policy.false_rollback));
+    add("false_promotion", share(policy.false_promotion));
+    add("suspicious", harm(policy.suspicious * 100) + " of 100");
+    add("harm_floor.users", number(policy.floor_users));
+    add("harm_floor.within", duration(policy.floor_within));
+    add("confirm_without_baseline", duration(policy.confirm_without_baseline));
+    add("segments", policy.segments.empty() ? "none"
+                                            : policy.segment + " in " + policy.segment_column +
+                                                  ": " + list(policy.segments));
+    add("segment_seen", number(policy.segment_requests) + " requests, " +
+                            number(policy.segment_users) +
+                            " users, if_not: " + on_off(policy.segment_ask, "ask", "ignore"));
+    add("on_shared_outage", on_off(policy.hold_on_shared_outage, "hold", "rollback"));
+    add("blind.hold_after", duration(policy.blind_hold_after));
+    add("blind.rollback_after",
+        policy.blind_rollback_after ? duration(*policy.blind_rollback_after) : "never");
+    add("expect_traffic", number(policy.expect_requests) + " requests within " +
+                              duration(policy.expect_within) + ", " + share(policy.expect_share) +
+                              " of its share over " + duration(policy.expect_over));
+    for (const NumberQuery& query : policy.metrics) add("metrics", query.name + ": " + query.query);
+    add("finish.soak", duration(policy.soak));
+    add("report", duration(policy.report_day_1) + " on day 1, " +
+                      duration(policy.report_day_2_and_3) + " on days 2 and 3, later " +
+                      duration(policy.report_later));
+    add("hash", policy.hash);
+    return table.draw(Paper{160, false});
+}
+
+}  // namespace
+
+std::int64_t requests_to_prove(double limit, double failing, double beta) {
+    constexpr std::int64_t most = std::int64_t{1} << 40U;
+    if (failing > 0) {
+        // The planner's closed form (8.3): by the mean drift of the best grid point.
+        double drift = 0;
+        for (std::size_t j = 0; j < promote_grid_size; ++j) {
+            drift = std::max(drift, log_evidence(1, failing, limit, -breach_grid[j]));
+        }
+        const double n = std::log(static_cast<double>(promote_grid_size) / beta) / drift;
+        return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
+    }
+    const auto proves = [&](std::int64_t n) {
+        return log_e_promote(static_cast<double>(n), 0, limit) >= -std::log(beta);
+    };
+    std::int64_t high = 1;
+    while (high < most && !proves(high)) high *= 2;
+    std::int64_t low = high / 2;
+    while (high - low > 1) {
+        const std::int64_t middle = low + (high - low) / 2;
+        (proves(middle) ? high : low) = middle;
+    }
+    return high;
+}
+
+std::string policy_page(const Policy& policy, bool every_default) {
+    if (policy.steps.empty()) return clean(policy.name) + ": no steps\n";
+    std::string page =
+        wrap(clean(policy.name + " moves " + users_words(policy) + ", in " +
+                   counted(static_cast<std::int64_t>(policy.steps.size()), "step", "steps") + "."),
+             width, 0) +
+        "\n";
+    page += section("What it does") + steps_lines(policy) + point(total_words(policy));
+    page += section("What has to be proven to go up") + proof_lines(policy);
+    page += section("What rolls back (everybody to legacy, for good)") + rollback_lines(policy);
+    page += section("What holds (nobody is moved)") + hold_lines(policy);
+    const std::string warns = trigger_points(policy, Action::warn);
+    if (!warns.empty()) page += section("What only warns") + warns;
+    page += section("Who is told") + told_lines(policy);
+    page += section("What is promised") + promise_lines(policy);
+    if (every_default) {
+        page +=
+            section("Every field (see policies/README.md for the defaults)") + every_field(policy);
+    }
+    return page;
+}
+
+}  // namespace canaryd::text

@@ -1,0 +1,124 @@
+// Triggers are counted, not proven: a window, a threshold, k of n looks, a floor.
+#include <bit>
+#include <cmath>
+
+#include "daemon/core/draft.hpp"
+
+namespace canaryd {
+namespace {
+
+const Window* find(const Look& look, const Trigger& trigger, const std::string& segment,
+                   Population who) {
+    for (const Window& window : look.windows) {
+        if (window.who == who && window.trigger == trigger.name && window.segment == segment) {
+            return &window;
+        }
+    }
+    return nullptr;
+}
+
+/// The rule and its floor in one window. The baseline is held to the very same rule.
+bool share_broken(const Trigger& trigger, const Window& window) {
+    if (window.requests <= 0 || window.failures > window.requests) return false;
+    const auto n = static_cast<double>(window.requests);
+    const auto k = static_cast<double>(window.failures);
+    return k > trigger.threshold * n && window.failures >= trigger.at_least &&
+           window.users >= trigger.users;
+}
+
+bool traffic_broken(const Trigger& trigger, const Window& canary, const Window& baseline,
+                    Weight weight) {
+    const auto all = static_cast<double>(canary.requests + baseline.requests);
+    const double expected = weight.share() * all;
+    return expected >= static_cast<double>(trigger.at_least) &&
+           static_cast<double>(canary.requests) < trigger.threshold * expected;
+}
+
+double reached(const Trigger& trigger, const Window& canary, const Window* baseline,
+               Weight weight) {
+    switch (trigger.kind) {
+        case Trigger::Kind::share:
+            return canary.requests > 0
+                       ? static_cast<double>(canary.failures) / static_cast<double>(canary.requests)
+                       : 0.0;
+        case Trigger::Kind::traffic: {
+            const std::int64_t others = baseline != nullptr ? baseline->requests : 0;
+            const double expected = weight.share() * static_cast<double>(canary.requests + others);
+            return expected > 0 ? static_cast<double>(canary.requests) / expected : 1.0;
+        }
+        case Trigger::Kind::number:
+            return canary.value.value_or(0.0);
+    }
+    return 0.0;
+}
+
+/// nullopt: this window says nothing (no number, no baseline to compare with).
+std::optional<bool> rule_broken(const Trigger& trigger, const Window& canary,
+                                const Window* baseline, Weight weight) {
+    switch (trigger.kind) {
+        case Trigger::Kind::share:
+            return share_broken(trigger, canary);
+        case Trigger::Kind::traffic:
+            if (baseline == nullptr || weight >= everybody) return std::nullopt;
+            return traffic_broken(trigger, canary, *baseline, weight);
+        case Trigger::Kind::number:
+            if (!canary.value || !std::isfinite(*canary.value)) return std::nullopt;
+            return trigger.above ? *canary.value > trigger.threshold
+                                 : *canary.value < trigger.threshold;
+    }
+    return std::nullopt;
+}
+
+TriggerSaw read_one(const Rollout& rollout, const Policy& policy, const Look& look,
+                    const Trigger& trigger, const std::string& segment, const Window& canary) {
+    TriggerSaw saw;
+    saw.trigger = &trigger;
+    saw.segment = segment;
+    saw.key = segment.empty() ? trigger.name : trigger.name + "/" + segment;
+    const auto known = rollout.triggers.find(saw.key);
+    if (known != rollout.triggers.end()) saw.state = known->second;
+    const Weight weight = rollout.applied.value_or(nobody);
+    const Window* baseline =
+        policy.baseline.empty() ? nullptr : find(look, trigger, segment, Population::baseline);
+    const std::optional<bool> broken = rule_broken(trigger, canary, baseline, weight);
+    saw.state.last = canary;
+    saw.state.reached = reached(trigger, canary, baseline, weight);
+    if (!broken) return saw;
+
+    saw.broke = *broken;
+    saw.baseline_broke = saw.broke && trigger.kind == Trigger::Kind::share && baseline != nullptr &&
+                         share_broken(trigger, *baseline);
+    // A look that the baseline shares is no mark against the canary: when the outage is over, the
+    // canary alone is judged again.
+    const bool counts = saw.broke && !(saw.baseline_broke && policy.hold_on_shared_outage);
+    const auto looks = static_cast<std::uint32_t>(trigger.looks);
+    const std::uint32_t memory = looks >= 32 ? ~0U : (1U << looks) - 1U;
+    saw.state.fired = ((saw.state.fired << 1U) | (counts ? 1U : 0U)) & memory;
+    saw.state.seen = std::min(saw.state.seen + 1, looks);
+    saw.acts = saw.broke && std::popcount(saw.state.fired) + (counts ? 0 : 1) >= trigger.needed;
+    if (!saw.broke) saw.state.acted = false;
+    return saw;
+}
+
+}  // namespace
+
+std::vector<TriggerSaw> read_triggers(const Rollout& rollout, const Policy& policy,
+                                      const Look& look, bool peek) {
+    std::vector<TriggerSaw> all;
+    for (const Trigger& trigger : policy.triggers) {
+        if (peek && !trigger.at_peeks()) continue;
+        const auto read = [&](const std::string& segment) {
+            const Window* canary = find(look, trigger, segment, Population::canary);
+            if (canary == nullptr) return;
+            all.push_back(read_one(rollout, policy, look, trigger, segment, *canary));
+        };
+        if (trigger.each_segment) {
+            for (const std::string& segment : policy.segments) read(segment);
+        } else {
+            read("");
+        }
+    }
+    return all;
+}
+
+}  // namespace canaryd

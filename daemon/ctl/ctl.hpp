@@ -1,0 +1,90 @@
+// canaryctl: one small file for each group of commands; what they share is here.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "canaryd/settings.hpp"
+#include "canaryd/text.hpp"
+
+namespace canaryd::ctl {
+
+namespace json = boost::json;
+
+/// What a shell script can rely on.
+enum Exit { done = 0, refused = 1, unreachable = 2, rolled_back = 3, waits = 4, usage = 64 };
+
+/// What every command takes.
+struct Options {
+    std::string socket;  // empty: the environment, the settings, the default
+    std::string config;  // empty: /etc/canaryd/canaryd.yaml if it is there
+    bool json = false;
+    bool no_color = false;
+    int width = 0;  // 0: the terminal's, 80 elsewhere
+};
+
+/// Typed wrongly: exit 64. The message names the mend.
+struct Usage : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+/// Refused, or mistakes found: exit 1.
+struct Refused : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+// Each adds its commands to the app; running one writes its exit status to `code`.
+void add_check(CLI::App& app, const Options& options, int& code);
+void add_init(CLI::App& app, const Options& options, int& code);
+void add_watch(CLI::App& app, const Options& options, int& code);     // status, explain, route
+void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
+void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
+void add_rollback(CLI::App& app, const Options& options, int& code);
+
+// --- files (files.cpp) ------------------------------------------------------------------------
+
+/// The settings of --config; all defaults when there is no file at the default place.
+Settings load_settings(const Options& options);
+/// A policy's file: a path as it is, else NAME.yaml in the policies folder.
+std::string policy_path(const Options& options, const std::string& file_or_name);
+/// The file's bytes, at most 1 MiB. Throws Refused with the reason.
+std::string read_file(const std::string& path);
+/// All of a policy's problems, one a line, on stderr.
+void print_problems(const std::vector<Problem>& problems);
+
+// --- the terminal (files.cpp) -----------------------------------------------------------------
+
+text::Paper paper_of(const Options& options);
+/// Lines from the daemon: each escaped and wrapped.
+void print_lines(const std::string& lines, const Options& options);
+/// The caller's login: who gives a command.
+std::string user_name();
+/// A document as the daemon sent it, on a line of its own.
+void print_json(const json::value& document);
+
+// --- the daemon (talk.cpp) --------------------------------------------------------------------
+
+std::string socket_of(const Options& options);
+/// "a b" becomes "a%20b": a value in a query or path.
+std::string url_encoded(std::string_view text);
+std::string get_text(const Options& options, const std::string& target);
+json::value get_json(const Options& options, const std::string& target);
+/// Throws Refused with the daemon's own sentences when it says no.
+json::value post(const Options& options, const std::string& target, const json::object& body);
+
+/// Fields of the daemon's answers; an answer without them is not understood (Refused).
+std::string string_of(const json::value& document, std::string_view field);
+std::int64_t whole_of(const json::value& document, std::string_view field);
+
+/// Which rollout a command without an argument means.
+enum class Meant {
+    running,       // the only unfinished one
+    newest,        // that, else the newest
+    needs_someone  // a rolled back one that nobody acknowledged, else the only unfinished one
+};
+/// Its id; `given` as it is. Throws Refused with a sentence that lists them when it is not clear.
+std::string rollout_of(const Options& options, const std::string& given, Meant meant);
+
+}  // namespace canaryd::ctl

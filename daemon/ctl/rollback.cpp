@@ -1,0 +1,236 @@
+// rollback: everybody to legacy, now. Through the daemon, or past it when it is down.
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <iostream>
+#include <thread>
+
+#include "daemon/async.hpp"
+#include "daemon/ctl/ctl.hpp"
+#include "daemon/http/client.hpp"
+#include "daemon/log.hpp"
+#include "daemon/routers/routers.hpp"
+
+namespace canaryd::ctl {
+namespace {
+
+struct Rollback {
+    std::string rollout, reason;
+    bool direct = false;
+    std::vector<std::string> route;  // FILE NAME
+};
+
+// --- Past the daemon ----------------------------------------------------------------------------
+
+/// Where the route row is, and its name.
+struct Target {
+    std::string name;
+    Connection connection;
+};
+
+Target target_of(const Options& options, const Rollback& asked) {
+    if (!asked.route.empty()) {
+        Connection file;
+        file.name = "route";
+        file.kind = "sqlite";
+        file.path = asked.route[0];
+        return {asked.route[1], file};
+    }
+    if (asked.rollout.empty()) {
+        throw Usage(
+            "which one? canaryctl rollback --direct POLICY, or without the policy's file: "
+            "canaryctl rollback --direct --route ROUTE_FILE NAME");
+    }
+    const std::string path = policy_path(options, asked.rollout);
+    const ParsedPolicy parsed = parse_policy(read_file(path), path);
+    if (!parsed.policy) {
+        print_problems(parsed.problems);
+        throw Refused(path +
+                      " has mistakes; name the route itself: canaryctl rollback --direct "
+                      "--route ROUTE_FILE NAME");
+    }
+    const Settings settings = load_settings(options);
+    const auto found = settings.connections.find(parsed.policy->router.connection);
+    if (found == settings.connections.end()) {
+        throw Refused("router.connection \"" + parsed.policy->router.connection +
+                      "\" is not among the connections of the settings; give --config "
+                      "canaryd.yaml, or --route ROUTE_FILE NAME");
+    }
+    return {parsed.policy->name, found->second};
+}
+
+std::string sql_text(const std::string& text) {
+    std::string quoted = "'";
+    for (const char c : text) quoted += c == '\'' ? std::string("''") : std::string(1, c);
+    return quoted + "'";
+}
+
+/// The same by hand, for a runbook: what `--direct` changes, in SQL.
+std::string sql_of(const Order& order) {
+    const std::string revision = std::to_string(order.revision);
+    const std::string now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
+    return "INSERT INTO canaryd_route (name, weight, revision, valid_until, by, reason, "
+           "changed_at)\n  VALUES (" +
+           sql_text(order.name) + ", 0, " + revision + ", NULL, " + sql_text(order.by) + ", " +
+           sql_text(order.reason) + ",\n  " + now +
+           ")\n  ON CONFLICT (name) DO UPDATE SET weight = 0, revision = " + revision +
+           ", valid_until = NULL,\n  by = excluded.by, reason = excluded.reason, changed_at = "
+           "excluded.changed_at;";
+}
+
+struct Written {
+    Served before, after;
+    Order order;
+};
+
+Async<Written> write_row(std::shared_ptr<Router> router, std::string name, std::string reason) {
+    Written written;
+    written.before = co_await router->read(name);
+    written.order.name = name;
+    written.order.weight = nobody;
+    written.order.revision = written.before.revision + 1;
+    written.order.by = user_name();
+    written.order.reason = reason.empty() ? "canaryctl rollback --direct" : reason;
+    co_await router->set(written.order);
+    written.after = co_await router->read(name);
+    co_return written;
+}
+
+int direct(const Options& options, const Rollback& asked) {
+    const Target target = target_of(options, asked);
+    if (target.connection.kind != "sqlite") {
+        throw Refused("connection \"" + target.connection.name + "\" is no sqlite file");
+    }
+    if (::access(target.connection.path.c_str(), F_OK) != 0) {
+        throw Refused(target.connection.path + ": there is no route file; nobody is routed by it");
+    }
+    asio::io_context io{1};
+    const auto router = make_sqlite_router(target.connection, io.get_executor());
+    std::exception_ptr error;
+    Written written;
+    asio::co_spawn(io, write_row(router, target.name, asked.reason),
+                   [&](const std::exception_ptr& failed, Written result) {
+                       error = failed;
+                       written = std::move(result);
+                   });
+    io.run();
+    if (error) std::rethrow_exception(error);
+    if (written.after.weight > nobody) {
+        throw Refused("the route still says " + text::weight(written.after.weight) + ", set by " +
+                      written.after.by);
+    }
+    if (options.json) {
+        print_json(json::object{{"name", target.name},
+                                {"was", written.before.weight.basis_points / 100.0},
+                                {"weight", 0},
+                                {"revision", written.after.revision},
+                                {"by", written.after.by},
+                                {"sql", sql_of(written.order)}});
+        return done;
+    }
+    std::cout << escaped(target.name) << ": the route was " << text::weight(written.before.weight)
+              << " and is 0 % now, read back: users are on legacy.\n"
+              << "A running daemon records it at its next read-back, else the next start does.\n"
+              << "By hand, on " << escaped(target.connection.path) << ":\n";
+    const std::string sql = sql_of(written.order);
+    for (std::size_t from = 0; from < sql.size();) {
+        const std::size_t end = std::min(sql.find('\n', from), sql.size());
+        std::cout << "  " << escaped(sql.substr(from, end - from)) << '\n';
+        from = end + 1;
+    }
+    return done;
+}
+
+// --- Through the daemon -------------------------------------------------------------------------
+
+double served_weight(const json::value& view) {
+    const json::value* served = view.as_object().if_contains("served");
+    if (served == nullptr || !served->is_object()) return -1;
+    const json::value* weight = served->get_object().if_contains("weight");
+    json::error_code none;
+    return weight == nullptr ? -1 : weight->to_number<double>(none);
+}
+
+/// "2026-01-11T03:12:04.123Z" becomes "03:12:04 UTC".
+std::string clock_of(const std::string& iso) {
+    return iso.size() >= 19 ? iso.substr(11, 8) + " UTC" : iso;
+}
+
+/// Said only after it was read back; ten seconds are waited for that.
+int say_when_served(const Options& options, const std::string& id) {
+    const std::string target = "/api/v1/rollouts/" + url_encoded(id);
+    json::value view;
+    for (int tries = 0; tries < 100; ++tries) {
+        view = get_json(options, target);
+        if (served_weight(view) == 0) {
+            const json::value& served = view.as_object().at("served");
+            std::cout << "users are on legacy since " << escaped(clock_of(string_of(served, "at")))
+                      << '\n';
+            return done;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    }
+    const std::string trouble = string_of(view, "router_error");
+    std::cout << "0 % is ordered and kept trying, but not read back yet"
+              << (trouble.empty() ? "" : ": " + escaped(trouble)) << '\n'
+              << "Past the daemon: canaryctl rollback --direct POLICY\n";
+    return refused;
+}
+
+int through_daemon(const Options& options, const Rollback& asked) {
+    const std::string id = rollout_of(options, asked.rollout, Meant::running);
+    json::object body;
+    if (!asked.reason.empty()) body["reason"] = asked.reason;
+    const json::value answer =
+        post(options, "/api/v1/rollouts/" + url_encoded(id) + "/rollback", body);
+    if (options.json) {
+        print_json(answer);
+        return done;
+    }
+    print_lines(string_of(answer, "id") + ": " + string_of(answer, "reason"), options);
+    return say_when_served(options, string_of(answer, "id"));
+}
+
+int rollback(const Options& options, const Rollback& asked) {
+    if (asked.direct) return direct(options, asked);
+    if (!asked.route.empty()) throw Usage("--route is for --direct");
+    try {
+        return through_daemon(options, asked);
+    } catch (const http::Unreachable& error) {
+        throw http::Unreachable(std::string(error.what()) +
+                                "\nMove users back without it: canaryctl rollback --direct " +
+                                (asked.rollout.empty() ? "POLICY" : asked.rollout) +
+                                "\nWithout the policy's file: canaryctl rollback --direct "
+                                "--route ROUTE_FILE NAME");
+    }
+}
+
+}  // namespace
+
+void add_rollback(CLI::App& app, const Options& options, int& code) {
+    const auto asked = std::make_shared<Rollback>();
+    CLI::App* command =
+        app.add_subcommand("rollback", "everybody to legacy, now and for good; asks for no reason");
+    command
+        ->add_option("rollout", asked->rollout,
+                     "the only one without; with --direct the policy's file or name")
+        ->type_name("ROLLOUT");
+    command->add_option("--reason", asked->reason, "for the journal")->type_name("WHY");
+    command->add_flag("--direct", asked->direct,
+                      "past the daemon: writes the route row itself, with your name");
+    command
+        ->add_option("--route", asked->route,
+                     "with --direct: the route's SQLite file and the rollout's name, when the "
+                     "policy is not at hand")
+        ->type_name("FILE NAME")
+        ->expected(2);
+    command->footer(
+        "Examples:\n  canaryctl rollback\n  canaryctl rollback checkout --reason 'drivers time "
+        "out'\n"
+        "  canaryctl rollback --direct checkout --config /etc/canaryd/canaryd.yaml\n"
+        "  canaryctl rollback --direct --route /srv/webhooks/route.db checkout-v2\n\n"
+        "Says \"users are on legacy\" only after the route was read back. Exit codes:\n"
+        "0 read back, 1 refused or not read back within 10 s, 2 daemon unreachable.");
+    command->callback([&options, &code, asked] { code = rollback(options, *asked); });
+}
+
+}  // namespace canaryd::ctl

@@ -1,0 +1,17 @@
+// The table of router kinds. To add one: a file with a class and its factory, a line in the table.
+#pragma once
+
+#include <memory>
+
+#include "canaryd/ports.hpp"
+#include "canaryd/settings.hpp"
+#include "daemon/async.hpp"
+
+namespace canaryd {
+
+/// Throws std::invalid_argument when the policy names an unknown kind or connection.
+std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool);
+
+std::shared_ptr<Router> make_sqlite_router(const Connection& connection, Pool pool);
+
+}  // namespace canaryd

@@ -1,0 +1,163 @@
+#include "daemon/sources/sqlite_reader.hpp"
+
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "daemon/log.hpp"
+
+namespace canaryd::rows {
+
+namespace {
+
+Cell cell(const sqlite::Statement& statement, int column) {
+    Cell cell;
+    switch (statement.type(column)) {
+        case sqlite::Type::null:
+            break;
+        case sqlite::Type::integer:
+            cell.kind = Cell::Kind::integer;
+            cell.integer = statement.integer(column);
+            break;
+        case sqlite::Type::real:
+            cell.kind = Cell::Kind::real;
+            cell.real = statement.real(column);
+            break;
+        case sqlite::Type::text:
+        case sqlite::Type::blob:
+            cell.kind = Cell::Kind::text;
+            cell.text = statement.view(column);
+            break;
+    }
+    return cell;
+}
+
+void give(sqlite::Statement& statement, const RowReader::Take& take) {
+    while (statement.step()) {
+        Row row;
+        row.id = statement.integer(0);
+        row.webhook = cell(statement, 1);
+        row.user = cell(statement, 2);
+        row.segment = cell(statement, 3);
+        row.status = cell(statement, 4);
+        row.started_at = cell(statement, 5);
+        row.completed_at = cell(statement, 6);
+        row.created_at = cell(statement, 7);
+        row.duration_ms = cell(statement, 8);
+        if (!take(row)) return;
+    }
+}
+
+}  // namespace
+
+SqliteReader::SqliteReader(sqlite::Database& database, const sql::Table& table, const Rules& rules)
+    : database_(database),
+      table_(table),
+      rules_(rules),
+      snapshot_(database, sqlite::Transaction::Kind::deferred) {}
+
+std::optional<std::int64_t> SqliteReader::first_id(TimePoint from) {
+    sqlite::Statement statement = database_.query(sql::first_id(table_), from, nullptr);
+    bind_names(statement, 3);
+    if (!statement.step() || statement.is_null(0)) return std::nullopt;
+    return statement.integer(0);
+}
+
+std::int64_t SqliteReader::end_id() {
+    sqlite::Statement statement = database_.prepare("select max(id) from " + table_.name);
+    if (!statement.step() || statement.is_null(0)) return 1;
+    const std::int64_t last = statement.integer(0);
+    return last == std::numeric_limits<std::int64_t>::max() ? last : last + 1;
+}
+
+void SqliteReader::read(std::int64_t lo, std::int64_t hi, const Take& take) {
+    sqlite::Statement statement = database_.query(sql::read(table_), lo, hi);
+    give(statement, take);
+}
+
+void SqliteReader::read_events(TimePoint from, TimePoint to, const Take& take) {
+    sqlite::Statement statement = database_.query(sql::events(table_, rules_.quick), from, to);
+    bind_names(statement, 3);
+    give(statement, take);
+}
+
+std::vector<RowReader::Counted> SqliteReader::count(const WindowAsk& ask, Population who,
+                                                    TimePoint hung_before) {
+    const bool canary = who == Population::canary;
+    const std::size_t first = canary ? 0 : 1;
+    const std::size_t names = canary ? 1 : rules_.names.size() - 1;
+    sqlite::Statement statement =
+        database_.query(sql::window(table_, ask, names), ask.from, ask.to, hung_before);
+    for (std::size_t i = 0; i < names; ++i) {
+        statement.bind(static_cast<int>(4 + i), std::string_view(rules_.names[first + i]));
+    }
+    std::vector<Counted> all;
+    while (statement.step()) {
+        Counted counted;
+        const Cell scope = cell(statement, 0);
+        if (scope.kind == Cell::Kind::text) counted.segment = scope.text;
+        if (scope.kind == Cell::Kind::integer) counted.segment = std::to_string(scope.integer);
+        // Rows without a segment are no segment's.
+        if (ask.each_segment && counted.segment.empty()) continue;
+        counted.requests = statement.integer(1);
+        counted.failures = statement.integer(2);
+        counted.users = statement.integer(3);
+        all.push_back(std::move(counted));
+    }
+    return all;
+}
+
+std::optional<double> SqliteReader::number(const WindowAsk& ask, std::string& remark) {
+    try {
+        return number_of(ask, remark);
+    } catch (const std::invalid_argument& error) {
+        remark = error.what();
+    } catch (const sqlite::Error& error) {
+        // The file's own troubles are the whole look's.
+        if (error.interrupted() || error.busy() || error.damaged()) throw;
+        remark = error.what();
+    }
+    return std::nullopt;
+}
+
+std::optional<double> SqliteReader::number_of(const WindowAsk& ask, std::string& remark) {
+    sqlite::Statement statement = database_.prepare(sql::numbered(ask.query));
+    if (!statement.only_reads() || statement.column_count() != 1 ||
+        statement.parameter_count() > 2) {
+        remark = "the query must give one column from $1 and $2, and write nothing";
+        return std::nullopt;
+    }
+    if (statement.parameter_count() > 0) statement.bind(1, ask.from);
+    if (statement.parameter_count() > 1) statement.bind(2, ask.to);
+    if (!statement.step()) {
+        remark = "the query gave no row";
+        return std::nullopt;
+    }
+    const Cell value = cell(statement, 0);
+    switch (value.kind) {
+        case Cell::Kind::null:
+            remark = "the query gave NULL";
+            return std::nullopt;
+        case Cell::Kind::text:
+            remark = "the query gave the text \"" + escaped(value.text.substr(0, 40)) + "\"";
+            return std::nullopt;
+        case Cell::Kind::integer:
+        case Cell::Kind::real:
+            break;
+    }
+    const double number =
+        value.kind == Cell::Kind::integer ? static_cast<double>(value.integer) : value.real;
+    if (statement.step()) {
+        remark = "the query gave more than one row";
+        return std::nullopt;
+    }
+    return number;
+}
+
+void SqliteReader::bind_names(sqlite::Statement& statement, int first) const {
+    for (const std::string& name : rules_.names) {
+        statement.bind(first++, std::string_view(name));
+    }
+}
+
+}  // namespace canaryd::rows

@@ -1,0 +1,39 @@
+// The rows of a SQLite metrics table, in one snapshot: private to sqlite.cpp.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/sources/rows.hpp"
+#include "daemon/sources/sqlite_sql.hpp"
+#include "daemon/sqlite.hpp"
+
+namespace canaryd::rows {
+
+/// Everything it reads is of the moment of its first statement. Database, table and rules outlive
+/// it.
+class SqliteReader : public RowReader {
+public:
+    SqliteReader(sqlite::Database& database, const sql::Table& table, const Rules& rules);
+
+    std::optional<std::int64_t> first_id(TimePoint from) override;
+    std::int64_t end_id() override;
+    void read(std::int64_t lo, std::int64_t hi, const Take& take) override;
+    void read_events(TimePoint from, TimePoint to, const Take& take) override;
+    std::vector<Counted> count(const WindowAsk& ask, Population who,
+                               TimePoint hung_before) override;
+    std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
+
+private:
+    std::optional<double> number_of(const WindowAsk& ask, std::string& remark);
+    void bind_names(sqlite::Statement& statement, int first) const;
+
+    sqlite::Database& database_;
+    const sql::Table& table_;
+    const Rules& rules_;
+    sqlite::Transaction snapshot_;
+};
+
+}  // namespace canaryd::rows

@@ -1,0 +1,131 @@
+// The triggers' windows of a look: which are asked for, and in what order they are answered.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "daemon/sources/rows.hpp"
+
+namespace canaryd::rows {
+
+namespace {
+
+WindowAsk window_of(const Ask& ask, std::string name, Duration over) {
+    WindowAsk window;
+    window.trigger = std::move(name);
+    window.to = ask.to;
+    window.from = std::min(std::max(ask.to - over, ask.windows_from), ask.to);
+    return window;
+}
+
+const std::string& query_of(const Policy& policy, const std::string& metric) {
+    static const std::string none;
+    const auto found = std::find_if(policy.metrics.begin(), policy.metrics.end(),
+                                    [&](const NumberQuery& query) { return query.name == metric; });
+    return found == policy.metrics.end() ? none : found->query;
+}
+
+Window empty_window(const WindowAsk& ask, Population who, const std::string& segment) {
+    Window window;
+    window.trigger = ask.trigger;
+    window.segment = segment;
+    window.who = who;
+    window.from = ask.from;
+    window.to = ask.to;
+    return window;
+}
+
+/// Triggers with the same window and signal share one query.
+class Answers {
+public:
+    Answers(RowReader& reader, Duration hung_after) : reader_(reader), hung_after_(hung_after) {}
+
+    const std::vector<RowReader::Counted>& of(const WindowAsk& ask, Population who) {
+        for (const Answer& answer : answers_) {
+            if (answer.who == who && answer.ask.from == ask.from && answer.ask.to == ask.to &&
+                answer.ask.signal == ask.signal && answer.ask.each_segment == ask.each_segment)
+                return answer.counted;
+        }
+        answers_.push_back({ask, who, reader_.count(ask, who, ask.to - hung_after_)});
+        return answers_.back().counted;
+    }
+
+private:
+    struct Answer {
+        WindowAsk ask;
+        Population who;
+        std::vector<RowReader::Counted> counted;
+    };
+    RowReader& reader_;
+    Duration hung_after_;
+    std::vector<Answer> answers_;
+};
+
+void count_into(Look& look, const WindowAsk& ask, Population who, const std::string& segment,
+                const std::vector<RowReader::Counted>& counted) {
+    Window window = empty_window(ask, who, segment);
+    for (const RowReader::Counted& row : counted) {
+        if (row.segment != segment) continue;
+        window.requests = row.requests;
+        window.failures = row.failures;
+        window.users = row.users;
+    }
+    look.windows.push_back(std::move(window));
+}
+
+}  // namespace
+
+std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
+    std::vector<WindowAsk> windows;
+    for (const Trigger& trigger : policy.triggers) {
+        if (ask.peek && !trigger.at_peeks()) continue;
+        WindowAsk window = window_of(ask, trigger.name, trigger.over);
+        switch (trigger.kind) {
+            case Trigger::Kind::share:
+                window.signal = trigger.signal;
+                window.each_segment = trigger.each_segment;
+                break;
+            case Trigger::Kind::traffic:
+                window.each_segment = trigger.each_segment;
+                break;
+            case Trigger::Kind::number:
+                window.query = query_of(policy, trigger.metric);
+                break;
+        }
+        window.number = trigger.kind == Trigger::Kind::number;
+        windows.push_back(std::move(window));
+    }
+    if (!ask.peek && !policy.baseline.empty())
+        windows.push_back(window_of(ask, "expect_traffic", policy.expect_over));
+    return windows;
+}
+
+void Counter::fill_windows(const Ask& ask, RowReader& reader, Look& look) const {
+    Answers answers(reader, rules_.hung_after);
+    for (const WindowAsk& asked : windows_of(policy_, ask)) {
+        if (asked.number) {
+            Window window = empty_window(asked, Population::canary, "");
+            std::string remark;
+            window.value = reader.number(asked, remark);
+            if (window.value && !std::isfinite(*window.value)) {
+                window.value.reset();
+                remark = "it is not a finite number";
+            }
+            if (!window.value)
+                look.remarks.push_back("trigger " + asked.trigger + " has no number: " + remark);
+            look.windows.push_back(std::move(window));
+            continue;
+        }
+        for (const Population who : {Population::canary, Population::baseline}) {
+            if (who == Population::baseline && policy_.baseline.empty()) continue;
+            const auto& counted = answers.of(asked, who);
+            if (!asked.each_segment) {
+                count_into(look, asked, who, "", counted);
+                continue;
+            }
+            for (const std::string& segment : policy_.segments)
+                count_into(look, asked, who, segment, counted);
+        }
+    }
+}
+
+}  // namespace canaryd::rows

@@ -1,0 +1,216 @@
+// Counts in, evidence out. Formulas: analysis sections 1, 2, 6, 7.1-7.3, 8.1, 8.2, 10 of the
+// design's statistics; each function names its own.
+//
+// Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
+// numbers, exact in a double up to 2^53.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "canaryd/policy.hpp"
+
+namespace canaryd {
+
+enum class Population { canary, baseline };
+
+/// Events of one block; block = floor(UTC time / harm_floor.within) of the request's own time.
+struct InBlock {
+    std::int64_t block = 0;
+    std::int64_t failures = 0;
+    friend bool operator==(const InBlock&, const InBlock&) = default;
+};
+
+/// One signal's events in one look and scope.
+struct Count {
+    std::int64_t raw = 0;        // every event: health, baseline comparison, plain rates
+    std::vector<InBlock> first;  // only a user's first in its block: harm and its floor (7.1)
+    [[nodiscard]] std::int64_t counted() const;
+};
+
+/// What a look adds to the sums of (events of a user in a block) and of their squares (8.1).
+struct Burst {
+    std::int64_t sum_e = 0;
+    std::int64_t sum_e2 = 0;
+};
+
+/// Durations in buckets of factor sqrt 2 from 50 ms: an estimate for people, never evidence.
+struct Latencies {
+    static constexpr std::size_t size = 24;
+    std::array<std::int64_t, size> counts{};
+    void add(Duration duration, std::int64_t times = 1);
+    void add(const Latencies& other);
+    /// nullopt when nothing was counted.
+    [[nodiscard]] std::optional<Duration> quantile(double share) const;
+};
+
+/// The counts of one population and scope in one look.
+struct Tally {
+    Population who = Population::canary;
+    std::string segment;  // empty: the total
+    std::int64_t requests = 0;
+    std::vector<Count> events;             // in the order of signals_of()
+    std::vector<Burst> bursts;             // same order; canary's total only, else empty
+    std::vector<std::uint64_t> new_users;  // hashes of users seen, only where Ask::users_wanted
+    Latencies latency;                     // totals only
+};
+
+/// Raw counts of a trigger's own window, so that a person can check the rule by hand.
+struct Window {
+    std::string trigger;
+    std::string segment;  // empty: the total
+    Population who = Population::canary;
+    TimePoint from, to;
+    std::int64_t requests = 0;
+    std::int64_t failures = 0;  // requests with the trigger's signal
+    std::int64_t users = 0;     // different users among the failures, a request without a user one
+    std::optional<double> value;  // a number trigger's number
+};
+
+/// One closed interval [from, to) of counts. `error` set: no evidence at all.
+struct Look {
+    TimePoint from, to;
+    std::vector<Tally> on_time;  // requests of [from, to)
+    std::vector<Tally> late;     // older requests that were not counted before
+    bool canary_complete = true;
+    bool baseline_complete = true;
+    std::vector<Window> windows;
+    std::string cursor;  // committed with the look, so that a late row counts exactly once
+    std::vector<std::string> remarks;  // rows left out and why, a new segment, …: for people
+    std::string error;
+};
+
+inline constexpr std::size_t grid_size = 10;
+using Grid = std::array<double, grid_size>;
+/// Effect sizes delta of section 1; health uses the first nine, negated (section 2).
+inline constexpr Grid breach_grid{0.1, 0.2, 0.4, 0.7, 1.1, 1.6, 2.3, 3.2, 4.6, 7.0};
+inline constexpr std::size_t promote_grid_size = 9;
+
+/// l(delta) = k delta - n log1p(p0 expm1(delta))   (T1, section 2). k may be fractional.
+double log_evidence(double n, double k, double p0, double delta);
+/// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0.
+double log_e_breach(double n, double k, double p0);
+/// Static mixture over delta < 0: evidence that the rate is below p0; each l divided by phi (8.1).
+double log_e_promote(double n, double k, double p0, double phi = 1.0);
+/// phi_gate = max(1, sum e^2 / sum e), 1 if there was no event (8.1).
+double burst_size(std::int64_t sum_e, std::int64_t sum_e2);
+/// The gate of one limit: evidence of health at 1/beta and a plain rate below the limit (8.1).
+bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi);
+/// Numerically stable log(sum exp), in the order given; -inf for an empty range.
+double log_sum_exp(const double* first, const double* last);
+double log_add_exp(double a, double b);
+
+/// Highest rate that is still refused / lowest that is proven exceeded; anytime-valid (8.2).
+struct Bounds {
+    std::int64_t requests = 0;
+    std::int64_t events = 0;
+    double lower = 0;  // LCB: 0 if nothing is proven
+    double upper = 1;  // UCB: "proven below"; 1 if nothing is proven
+    [[nodiscard]] double rate() const;
+};
+/// Bisection on the log-odds. phi divides the health evidence (8.1); relative accuracy 1e-10.
+Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi = 1.0);
+
+/// T1 of one limit over the whole breach grid, with what depends on p0 alone worked out once.
+class LimitTest {
+public:
+    explicit LimitTest(double p0);
+    /// l_j of section 2; all 0 without a request.
+    [[nodiscard]] Grid evidence(double n, double k) const;
+
+private:
+    Grid per_request_;  // log1p(p0 expm1(delta_j))
+};
+
+/// Share of C that a phase's first look moves: faults that come with traffic (6.1).
+inline constexpr double phase_start_share = 0.25;
+
+struct Mass {
+    double ln_kept = 0;   // ln C after the look
+    double ln_moved = 0;  // ln w: given to "a fault starts now", shared by the streams
+};
+/// Section 1: h = eta at a phase's first look, else 1 - exp(-dt / H).
+Mass move_mass(double ln_c, bool phase_start, double minutes, double horizon_minutes,
+               double eta = phase_start_share);
+/// Section 1, one stream: R_j = (R_j + mass) exp(l_j), with mass = w v / J.
+void add_look(Grid& ln_r, double ln_mass, const Grid& l);
+
+/// A stream's share v of the mass, as ln (v / J): every limit has an equal share, half of it is
+/// the total's, the other half is shared by the segments; without segments the total has all (6.2).
+struct Shares {
+    double ln_total = 0;
+    double ln_segment = 0;
+};
+Shares shares_of(std::size_t limits, std::size_t segments);
+
+/// G_j of one scope and limit after the baseline's evidence of a look (7.2).
+void add_baseline(Grid& guard, const Grid& l, double minutes);
+/// max_j G_j >= ln 100.
+bool guard_on(const Grid& guard);
+
+/// Adds counted failures to those of the same blocks (7.1).
+void add_failures(std::vector<InBlock>& blocks, const std::vector<InBlock>& more);
+std::int64_t most_in_one_block(const std::vector<InBlock>& blocks);
+
+/// One stream of the ledger: a limit in a scope (total or segment).
+struct Stream {
+    Grid ln_r;                   // ln R_j, starts at -inf (section 6.4)
+    std::vector<InBlock> floor;  // counted failures since ln sum R was last below 0 (7.1)
+    Grid ln_calm;                // R at the end of the last look before the alarm that had
+                                 // requests and a plain rate not above the limit (7.3)
+    Grid guard;                  // G_j of the baseline in this scope and limit (7.2), starts at 0
+    std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1)
+    std::int64_t events = 0;     // raw: the gate's k
+    std::int64_t sum_e = 0;      // bursts of the phase; total scope only
+    std::int64_t sum_e2 = 0;
+    Stream();
+    [[nodiscard]] double ln_sum() const;
+};
+
+/// A look collected while an alarm waits for its confirmation (7.3).
+struct Waited {
+    Duration dt{0};
+    std::int64_t requests = 0;
+    std::int64_t events = 0;
+};
+struct Waiting {
+    std::size_t stream = 0;  // the top limit stream at the alarm, among those with their floor
+    TimePoint since;         // end of the alarm's look
+    std::vector<Waited> looks;
+    bool guard_seen = false;
+};
+
+/// The looks after the alarm's last long enough, and at least two of them have requests (7.3).
+bool waited_enough(const std::vector<Waited>& looks, Duration wanted);
+/// Cut in two halves, the plain rate is above the limit in both (7.3). False where no cut leaves
+/// requests on both sides.
+bool above_in_both_halves(const std::vector<Waited>& looks, double limit);
+
+/// The accumulated evidence of one rollout: a value, stored with the state.
+struct Ledger {
+    double ln_c = 0;              // ln C: mass not yet given to any possible start of a fault
+    std::vector<Stream> streams;  // limit by limit in limits_of(), the total first, then segments
+    std::optional<Waiting> waiting;
+    bool failed_confirmation = false;  // latched until a person resumes
+    std::size_t suspect = 0;           // its stream
+    bool latched = false;              // rolled back by a criterion: for ever
+
+    // The phase (a step's weight is on): set by begin_phase(), read by judge().
+    bool phase_fresh = true;     // no look of this phase yet
+    bool baseline_share = true;  // the baseline has users in this phase
+    TimePoint phase_from;        // start of the phase's first look; warm-up counts from it
+};
+
+/// A ledger with every stream of the policy and no evidence.
+Ledger new_ledger(const Policy& policy);
+/// A step's weight is on since `from`: start mass, warm-up and the gate's counts begin anew; the
+/// evidence of harm carries on (6.3).
+Ledger begin_phase(const Policy& policy, Ledger ledger, TimePoint from, bool baseline_share);
+/// What a person's resume does: R of these streams is 0 from now on and the hold ends (7.3). A
+/// number that is no stream is ignored.
+Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams);
+
+}  // namespace canaryd

@@ -1,0 +1,28 @@
+// A rollout as people see it: the state and what is known beside it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "canaryd/policy.hpp"
+#include "canaryd/rollout.hpp"
+
+namespace canaryd {
+
+/// A rollout as it is now, for people: the state and what is known beside it. A copy.
+struct View {
+    Rollout rollout;
+    Policy policy;
+    std::optional<Served> served;  // newest read-back, and when
+    std::optional<TimePoint> served_at;
+    std::string router_error;  // why the newest set or read failed; empty: it did not
+    std::optional<TimePoint> peeked_at;
+    std::string source_error;
+    std::vector<std::string> remarks;  // of the newest look
+    std::size_t owed = 0;              // notices not sent yet
+    std::string notify_error;
+    TimePoint now;
+};
+
+}  // namespace canaryd

@@ -1,0 +1,499 @@
+// Looks against criteria: when a rollout is rolled back, waits, is held, and when it is left alone.
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "canaryd/analysis.hpp"
+#include "canaryd/dedup.hpp"
+
+using namespace canaryd;
+using std::chrono::minutes;
+
+namespace {
+
+const Signal failed{};
+const Signal slower_than_2s{Signal::Kind::slower, std::chrono::seconds{2}};
+
+Policy plan(std::size_t segments) {
+    Policy policy;
+    policy.name = "plan";
+    policy.canary = "new";
+    policy.baseline = {"old"};
+    policy.criteria = {{"errors", "error_rate", failed, 0.01},
+                       {"latency", "latency_p95", slower_than_2s, 0.05}};
+    const Duration week = std::chrono::hours{24 * 7};
+    policy.steps = {
+        {"10", Weight{1000}, week}, {"50", Weight{5000}, week}, {"100", everybody, week}};
+    policy.segment = "agent";
+    for (std::size_t i = 0; i < segments; ++i) {
+        policy.segments.push_back("a" + std::to_string(i + 1));
+    }
+    return policy;
+}
+
+/// Every failure its own user, in the block of the look's start.
+Tally tally(Population who, std::string segment, std::int64_t n, std::int64_t errors,
+            std::int64_t slow, std::int64_t block) {
+    Tally made;
+    made.who = who;
+    made.segment = std::move(segment);
+    made.requests = n;
+    for (const std::int64_t k : {errors, slow}) {
+        Count count;
+        count.raw = k;
+        if (k > 0) {
+            count.first = {{block, k}};
+        }
+        made.events.push_back(count);
+        made.bursts.push_back({k, k});
+    }
+    return made;
+}
+
+/// A rollout being watched: looks of five minutes, one after the other.
+struct Watch {
+    Policy policy;
+    Ledger ledger;
+    TimePoint at{std::chrono::hours{490'000}};
+    bool baseline_complete = true;
+    Verdict last;
+
+    explicit Watch(Policy of) : policy(std::move(of)), ledger(new_ledger(policy)) {}
+
+    void phase(bool baseline) { ledger = begin_phase(policy, ledger, at, baseline); }
+
+    [[nodiscard]] Look look(std::int64_t n, std::int64_t errors, std::int64_t old_errors) const {
+        Look made;
+        made.from = at;
+        made.to = at + minutes{5};
+        made.baseline_complete = baseline_complete;
+        const std::int64_t block = block_of(at, policy.floor_within);
+        made.on_time.push_back(tally(Population::canary, "", n, errors, 0, block));
+        if (ledger.baseline_share) {
+            made.on_time.push_back(tally(Population::baseline, "", 9 * n, old_errors, 0, block));
+        }
+        return made;
+    }
+    const Verdict& judge(const Look& look) {
+        last = canaryd::judge(policy, ledger, look);
+        ledger = last.ledger;
+        at = look.to;
+        return last;
+    }
+    const Verdict& see(std::int64_t n, std::int64_t errors, std::int64_t old_errors = 0) {
+        return judge(look(n, errors, old_errors));
+    }
+    void healthy(int looks) {
+        for (int i = 0; i < looks; ++i) {
+            see(300, 1, 9);
+        }
+    }
+};
+
+bool same_bits(double a, double b) {
+    return std::memcmp(&a, &b, sizeof a) == 0;
+}
+
+bool same_bits(const Ledger& a, const Ledger& b) {
+    bool same = same_bits(a.ln_c, b.ln_c) && a.streams.size() == b.streams.size();
+    for (std::size_t i = 0; same && i < a.streams.size(); ++i) {
+        for (std::size_t j = 0; j < grid_size; ++j) {
+            same = same && same_bits(a.streams[i].ln_r[j], b.streams[i].ln_r[j]) &&
+                   same_bits(a.streams[i].ln_calm[j], b.streams[i].ln_calm[j]) &&
+                   same_bits(a.streams[i].guard[j], b.streams[i].guard[j]);
+        }
+        same = same && a.streams[i].floor == b.streams[i].floor;
+    }
+    return same;
+}
+
+struct Numbers {
+    std::int64_t n, k, old_k;
+};
+std::vector<Numbers> some_looks() {
+    std::vector<Numbers> looks;
+    const int how_many = *rc::gen::inRange(1, 40);
+    for (int i = 0; i < how_many; ++i) {
+        const auto n = *rc::gen::inRange<std::int64_t>(0, 400);
+        const auto most = *rc::gen::element<std::int64_t>(0, n / 100, n);
+        looks.push_back({n, *rc::gen::inRange<std::int64_t>(0, most + 1),
+                         *rc::gen::inRange<std::int64_t>(0, 9 * most + 1)});
+    }
+    return looks;
+}
+
+/// A number per look and scope as traffic would have it; the same everywhere for a seed.
+std::int64_t poisson(std::mt19937_64& random, double mean) {
+    const double none = std::exp(-mean);
+    std::int64_t count = 0;
+    for (double product = 1;; ++count) {
+        product *= static_cast<double>(random() >> 11) * 0x1p-53;
+        if (product <= none) {
+            return count;
+        }
+    }
+}
+
+}  // namespace
+
+TEST_SUITE("evidence") {
+    TEST_CASE("the same looks give the same bits again") {
+        CHECK(rc::check("replay is bit-identical", [] {
+            Watch one(plan(2));
+            Watch two(plan(2));
+            for (const Numbers& now : some_looks()) {
+                one.see(now.n, now.k, now.old_k);
+                two.see(now.n, now.k, now.old_k);
+                RC_ASSERT(same_bits(one.last.ln_m, two.last.ln_m));
+                RC_ASSERT(same_bits(one.ledger, two.ledger));
+            }
+        }));
+    }
+
+    TEST_CASE("counts that come late with their look's successor weigh the same") {
+        CHECK(rc::check("on time plus late is one sum", [] {
+            Watch whole(plan(0));
+            Watch parts(plan(0));
+            for (const Numbers& now : some_looks()) {
+                Look look = parts.look(now.n, now.k, now.old_k);
+                const auto late_k = *rc::gen::inRange<std::int64_t>(0, now.k + 1);
+                const auto late_n =
+                    *rc::gen::inRange<std::int64_t>(late_k, now.n - now.k + late_k + 1);
+                const std::int64_t block = block_of(look.from, parts.policy.floor_within);
+                look.on_time[0] =
+                    tally(Population::canary, "", now.n - late_n, now.k - late_k, 0, block);
+                look.late = {tally(Population::canary, "", late_n, late_k, 0, block)};
+                parts.judge(look);
+                whole.see(now.n, now.k, now.old_k);
+                RC_ASSERT(same_bits(parts.last.ln_m, whole.last.ln_m));
+                RC_ASSERT(parts.ledger.streams[0].requests == whole.ledger.streams[0].requests);
+                RC_ASSERT(parts.ledger.streams[0].sum_e2 == whole.ledger.streams[0].sum_e2);
+            }
+        }));
+    }
+
+    TEST_CASE("a failing baseline only ever lowers the evidence") {
+        CHECK(rc::check("the guard lowers", [] {
+            Watch guarded(plan(0));
+            Watch alone(plan(0));
+            for (const Numbers& now : some_looks()) {
+                guarded.see(now.n, now.k, now.old_k);
+                alone.see(now.n, now.k, 0);
+                RC_ASSERT(guarded.last.ln_m <= alone.last.ln_m);
+            }
+        }));
+    }
+
+    TEST_CASE("a rollout that nobody calls is neither harmed nor proven") {
+        Watch watch(plan(8));
+        for (int i = 0; i < 3000; ++i) {
+            watch.see(0, 0);
+        }
+        CHECK(watch.last.ln_m == doctest::Approx(0).epsilon(1e-9));
+        CHECK(watch.last.decision == Decision::none);
+        CHECK_FALSE(watch.last.proven);
+    }
+
+    TEST_CASE("a failing canary is rolled back, and stays so when it gets well") {
+        Watch watch(plan(0));
+        watch.healthy(40);
+        CHECK(watch.last.decision == Decision::none);
+        CHECK(watch.see(300, 90).decision == Decision::rollback);
+        CHECK(harm_of_100(watch.policy, watch.last.ln_m) > 100);
+        watch.healthy(400);
+        CHECK(watch.last.ln_m < 0);
+        CHECK(watch.last.decision == Decision::rollback);
+    }
+
+    TEST_CASE("three healthy weeks do not hide a fault") {
+        Watch watch(plan(0));
+        watch.healthy(21 * 288);
+        int looks = 1;
+        while (watch.see(300, 9).decision != Decision::rollback && looks < 50) {
+            ++looks;
+        }
+        CHECK(looks < 20);
+    }
+
+    TEST_CASE("one agent's fault is found and named") {
+        Watch watch(plan(8));
+        watch.healthy(10);
+        while (watch.last.decision != Decision::rollback &&
+               watch.at < watch.ledger.phase_from + minutes{600}) {
+            Look look = watch.look(300, 8, 9);
+            const std::int64_t block = block_of(look.from, watch.policy.floor_within);
+            look.on_time.push_back(tally(Population::canary, "a6", 15, 7, 0, block));
+            look.on_time.push_back(tally(Population::canary, "nobody-knows", 15, 15, 15, block));
+            watch.judge(look);
+        }
+        CHECK(watch.last.decision == Decision::rollback);
+        CHECK(stream_name(watch.policy, watch.last.top) == "errors, agent a6");
+        CHECK(stream_name(watch.policy, 9) == "latency");
+        CHECK(stream_name(watch.policy, 18) == "stream 18");
+    }
+
+    TEST_CASE("two users never roll back, whatever they do; a third one can") {
+        Watch watch(plan(0));
+        watch.healthy(10);
+        for (int hour = 0; hour < 200; ++hour) {
+            watch.see(2, 2);
+            for (int rest = 0; rest < 11; ++rest) {
+                watch.see(0, 0);
+            }
+        }
+        CHECK(watch.last.ln_m > std::log(100.0));
+        CHECK(watch.last.ln_m_acting < 0);
+        CHECK(watch.last.decision == Decision::suspicious);
+        CHECK(findings_of(watch.policy, watch.ledger)[0].outcome == Outcome::inconclusive);
+        CHECK(watch.see(3, 3).decision == Decision::rollback);
+        CHECK(findings_of(watch.policy, watch.ledger)[0].outcome == Outcome::fail);
+    }
+
+    TEST_CASE("users are forgotten when the stream is calm again") {
+        Watch watch(plan(0));
+        watch.see(60, 3);
+        watch.see(10, 2);
+        while (watch.ledger.streams[0].ln_sum() >= 0) {
+            watch.see(300, 0);
+        }
+        CHECK(watch.ledger.streams[0].floor.empty());
+    }
+
+    TEST_CASE("while it warms up small effects are not believed, gross faults act") {
+        Watch mild(plan(0));
+        const Verdict& first = mild.see(3000, 100);
+        CHECK(first.decision == Decision::none);
+        CHECK(mild.ledger.streams[0].requests == 0);
+        mild.see(3000, 100);
+        CHECK(mild.ledger.streams[0].requests == 0);
+        CHECK(mild.see(3000, 100).decision == Decision::rollback);
+        CHECK(mild.ledger.streams[0].requests == 3000);
+        Watch gross(plan(0));
+        CHECK(gross.see(300, 150).decision == Decision::rollback);
+    }
+
+    TEST_CASE("an outage that both sides share is held, not rolled back, and heals") {
+        Watch watch(plan(0));
+        watch.healthy(30);
+        CHECK(watch.see(300, 280, 2500).decision == Decision::hold);
+        CHECK(watch.last.guard);
+        CHECK(watch.see(300, 280, 2500).decision == Decision::hold);
+        int looks = 0;
+        while (watch.see(300, 1, 9).guard && looks < 100) {
+            ++looks;
+        }
+        CHECK(looks < 20);
+        CHECK(watch.last.decision == Decision::none);
+        CHECK(watch.see(300, 200, 9).decision == Decision::rollback);
+    }
+
+    TEST_CASE("on_shared_outage: rollback switches the guard off") {
+        Watch watch(plan(0));
+        watch.policy.hold_on_shared_outage = false;
+        watch.healthy(30);
+        CHECK(watch.see(300, 280, 2500).decision == Decision::rollback);
+        CHECK_FALSE(watch.last.guard);
+    }
+
+    TEST_CASE("at 100 % a three-minute outage ends in a hold until a person resumes") {
+        Watch watch(plan(0));
+        watch.phase(false);
+        watch.healthy(30);
+        CHECK(watch.see(300, 180).decision == Decision::waiting);
+        CHECK(watch.last.alarm);
+        watch.healthy(3);
+        CHECK(watch.last.decision == Decision::waiting);
+        CHECK_FALSE(watch.last.alarm);
+        watch.healthy(1);
+        CHECK(watch.last.decision == Decision::hold);
+        CHECK(watch.last.confirmation_failed);
+        CHECK(watch.last.ln_m < 0);
+        watch.healthy(100);
+        CHECK(watch.last.decision == Decision::hold);
+        watch.ledger = forget_streams(watch.ledger, {watch.ledger.suspect});
+        watch.healthy(1);
+        CHECK(watch.last.decision == Decision::none);
+    }
+
+    TEST_CASE("at 100 % a fault that lasts is rolled back, after a hold as well") {
+        Watch watch(plan(0));
+        watch.phase(false);
+        watch.healthy(30);
+        watch.see(300, 180);
+        watch.healthy(4);
+        REQUIRE(watch.last.decision == Decision::hold);
+        CHECK(watch.see(300, 60).decision == Decision::waiting);
+        for (int look = 0; look < 3; ++look) {
+            CHECK(watch.see(300, 60).decision == Decision::waiting);
+        }
+        CHECK(watch.see(300, 60).decision == Decision::rollback);
+    }
+
+    TEST_CASE("an alarm acts at once where the policy does not wait or the baseline is complete") {
+        Watch at_once(plan(0));
+        at_once.policy.confirm_without_baseline = Duration{0};
+        at_once.phase(false);
+        at_once.healthy(30);
+        CHECK(at_once.see(300, 180).decision == Decision::rollback);
+        Watch late(plan(0));
+        late.healthy(30);
+        late.baseline_complete = false;
+        CHECK(late.see(300, 180).decision == Decision::waiting);
+        Policy alone = plan(0);
+        alone.baseline.clear();
+        Watch nothing_to_compare(alone);
+        nothing_to_compare.phase(true);
+        nothing_to_compare.healthy(30);
+        CHECK(nothing_to_compare.see(300, 180).decision == Decision::waiting);
+    }
+
+    TEST_CASE("a baseline that comes late and shows the same outage does not confirm an alarm") {
+        Watch watch(plan(0));
+        watch.healthy(30);
+        watch.baseline_complete = false;
+        REQUIRE(watch.see(300, 180, 0).decision == Decision::waiting);
+        watch.baseline_complete = true;
+        for (int look = 0; look < 4; ++look) {
+            watch.see(300, 180, 1600);
+        }
+        CHECK(watch.last.confirmation_failed);
+        CHECK(watch.last.decision == Decision::hold);
+    }
+
+    TEST_CASE("a new step keeps the evidence of harm and begins the proof anew") {
+        Watch watch(plan(0));
+        watch.healthy(50);
+        watch.see(300, 20);
+        CHECK(watch.last.proven);
+        const double before = watch.ledger.streams[0].ln_sum();
+        watch.phase(true);
+        CHECK(same_bits(watch.ledger.streams[0].ln_sum(), before));
+        CHECK(watch.ledger.streams[0].requests == 0);
+        CHECK(watch.ledger.streams[0].events == 0);
+        CHECK(watch.ledger.streams[0].sum_e == 0);
+        CHECK(watch.ledger.streams[0].sum_e2 == 0);
+        watch.see(300, 1);
+        CHECK_FALSE(watch.last.proven);
+    }
+
+    TEST_CASE("a person's resume forgets the named streams only") {
+        Watch watch(plan(2));
+        watch.see(300, 20);
+        const Ledger after = forget_streams(watch.ledger, {0, 99});
+        CHECK(std::isinf(after.streams[0].ln_sum()));
+        CHECK(after.streams[0].floor.empty());
+        CHECK(same_bits(after.streams[1].ln_sum(), watch.ledger.streams[1].ln_sum()));
+        CHECK(ln_m_of(after) < ln_m_of(watch.ledger));
+    }
+
+    TEST_CASE("counts that cannot be are no evidence, and are named") {
+        Watch watch(plan(1));
+        watch.healthy(10);
+        Look look = watch.look(300, 301, 0);
+        look.on_time.push_back(tally(Population::canary, "a1", -5, 0, 0, 0));
+        watch.judge(look);
+        CHECK(watch.last.decision == Decision::none);
+        REQUIRE(watch.last.remarks.size() == 3);
+        CHECK(watch.last.remarks[0].rfind("errors: the canary's counts", 0) == 0);
+        CHECK(watch.last.remarks[1].rfind("errors, agent a1: the canary's counts", 0) == 0);
+        CHECK(watch.ledger.streams[0].requests == 300 * 8);
+        CHECK(watch.ledger.streams[2].requests == 300 * 9);
+
+        Look missing = watch.look(300, 0, 0);
+        missing.on_time[0].events.clear();
+        missing.on_time[0].bursts.clear();
+        watch.judge(missing);
+        CHECK(watch.ledger.streams[0].requests == 300 * 8);
+        CHECK(watch.last.remarks.size() == 2);
+    }
+
+    TEST_CASE("more failures than requests are no evidence where they count once as well") {
+        Watch watch(plan(0));
+        Look look = watch.look(5, 3, 0);
+        look.on_time[0].events[0].raw = 6;
+        CHECK(watch.judge(look).remarks.size() == 1);
+        CHECK(watch.ledger.streams[0].floor.empty());
+    }
+
+    TEST_CASE("of streams that are as large the first is named") {
+        Watch watch(plan(2));
+        watch.ledger.streams[1].ln_r[3] = 3.0;
+        watch.ledger.streams[2].ln_r[3] = 3.0 + 5e-10;
+        CHECK(watch.see(0, 0).top == 1);
+        watch.ledger.streams[2].ln_r[3] = 3.1;
+        CHECK(watch.see(0, 0).top == 2);
+    }
+
+    TEST_CASE(
+        "a canary that falls silent while its alarm waits keeps it waiting, in little space") {
+        Watch watch(plan(0));
+        watch.phase(false);
+        watch.healthy(30);
+        watch.see(300, 180);
+        watch.see(300, 180);
+        for (int look = 0; look < 500; ++look) {
+            REQUIRE(watch.see(0, 0).decision == Decision::waiting);
+        }
+        CHECK(watch.ledger.waiting->looks.size() == 2);
+        CHECK(watch.see(300, 180).decision == Decision::rollback);
+    }
+
+    TEST_CASE("failures without their bursts prove no health") {
+        Watch watch(plan(0));
+        watch.healthy(2);
+        Look look = watch.look(100'000, 10, 0);
+        look.on_time[0].bursts.clear();
+        watch.judge(look);
+        CHECK(watch.ledger.streams[0].requests == 0);
+        CHECK(watch.ledger.streams[1].requests == 100'000);
+        CHECK_FALSE(watch.last.proven);
+        CHECK(watch.last.remarks.size() == 1);
+    }
+
+    TEST_CASE("a ledger of another policy is refused") {
+        const Policy policy = plan(8);
+        CHECK_THROWS_AS(judge(policy, new_ledger(plan(3)), Look{}), std::invalid_argument);
+        Ledger waits = new_ledger(policy);
+        waits.waiting = Waiting{99, {}, {}, false};
+        CHECK_THROWS_AS(judge(policy, waits, Look{}), std::invalid_argument);
+    }
+
+    TEST_CASE("what people see of each limit agrees with what decides") {
+        Watch watch(plan(1));
+        watch.healthy(60);
+        const std::vector<Finding> findings = findings_of(watch.policy, watch.ledger);
+        REQUIRE(findings.size() == 4);
+        CHECK(findings[0].criterion == "errors");
+        CHECK(findings[0].segment.empty());
+        CHECK(findings[0].outcome == Outcome::pass);
+        CHECK(findings[0].bounds.upper < 0.01);
+        CHECK(findings[0].bounds.events == 58);
+        CHECK(findings[1].segment == "a1");
+        CHECK(findings[1].outcome == Outcome::inconclusive);
+        CHECK(findings[1].bounds.upper == 1);
+        CHECK(watch.last.proven);
+        CHECK(harm_of_100(watch.policy, 1e9) == doctest::Approx(999'999));
+        CHECK(harm_of_100(watch.policy, std::log(100.0)) == doctest::Approx(100));
+    }
+
+    TEST_CASE("hardly any healthy rollout is rolled back: 200 of a week at 0.5 % errors") {
+        std::mt19937_64 random(20'260'111);
+        int rolled_back = 0;
+        int proven = 0;
+        for (int rollout = 0; rollout < 200; ++rollout) {
+            Watch watch(plan(0));
+            for (int look = 0; look < 2016; ++look) {
+                const std::int64_t n = poisson(random, 25);
+                const std::int64_t k = poisson(random, 0.005 * static_cast<double>(n));
+                watch.see(n, std::min(n, k), 0);
+            }
+            rolled_back += watch.last.decision == Decision::rollback ? 1 : 0;
+            proven += watch.last.proven ? 1 : 0;
+        }
+        CHECK(rolled_back <= 5);
+        CHECK(proven >= 150);
+    }
+}

@@ -1,0 +1,636 @@
+// The thirteen promises of step(), each a test case with that sentence as its name, and what
+// belongs to them.
+#include <doctest/doctest.h>
+
+#include "tests/story.hpp"
+
+using namespace canaryd;
+using namespace canaryd::test;
+
+namespace {
+
+const Counts broken{1'000, 200, 0, 9'000, 0};
+const Counts silent{0, 0, 0, 9'000, 0};
+
+Story baking() {
+    Story story;
+    story.start().confirm();
+    return story;
+}
+
+Story at_100() {
+    Story story = baking();
+    story.to_next_step().to_next_step();
+    REQUIRE(story.rollout.desired == everybody);
+    return story;
+}
+
+}  // namespace
+
+TEST_SUITE("rollout") {
+    TEST_CASE("1 bake and proof are two clocks") {
+        SUBCASE("each look adds its own span, and proof is counts") {
+            Story story = baking();
+            story.look();
+            CHECK(story.rollout.baked == 1h);
+            CHECK(story.rollout.proven);  // 1,000 requests without a failure prove 1 %
+            CHECK(story.rollout.desired == Weight{1'000});
+        }
+        SUBCASE("a quiet night that was seen earns bake and proves nothing") {
+            Story story = baking();
+            for (int i = 0; i < 10; ++i) story.look({0, 0, 0, 0, 0});
+            CHECK(story.rollout.baked == 10h);
+            CHECK_FALSE(story.rollout.proven);
+        }
+        SUBCASE("downtime earns one interval at most, is itemised, and is judged") {
+            Story story = baking();
+            story.look();
+            story.look({5'000, 0, 0, 45'000, 0}, 6h);
+            CHECK(story.rollout.baked == 2h);
+            CHECK(story.rollout.uncounted[static_cast<std::size_t>(Uncounted::down)] == 5h);
+            CHECK(story.rollout.canary.requests == 6'000);
+        }
+        SUBCASE("a look taken long after its time earns nothing") {
+            Story story = baking();
+            event::Looked looked;
+            looked.look = story.counts({}, 1h);
+            story.now = story.rollout.last_look + 9h;
+            story.happens(looked);
+            CHECK(story.rollout.baked == 0h);
+            CHECK(story.rollout.last_look == looked.look.to);
+        }
+        SUBCASE("blindness, pauses and suspicion earn nothing") {
+            Story story = baking();
+            story.happens(event::Pause{}, "alice");
+            story.look();
+            CHECK(story.rollout.baked == 0h);
+            story.happens(event::Resume{"go"}, "alice");
+            story.look();
+            CHECK(story.rollout.baked == 1h);
+            CHECK(story.rollout.uncounted[static_cast<std::size_t>(Uncounted::paused)] == 1h);
+        }
+        SUBCASE("a look counts exactly once") {
+            Story story = baking();
+            event::Looked looked;
+            looked.look = story.counts({});
+            story.now += 1h;
+            story.happens(looked);
+            const Rollout once = story.rollout;
+            CHECK(story.happens(looked).forget);
+            CHECK(story.rollout.canary.requests == once.canary.requests);
+        }
+    }
+
+    TEST_CASE("2 baking starts when the router confirms, not when we decide") {
+        Story story;
+        story.start();
+        CHECK(story.rollout.status == Status::pending);
+        story.now += 30min;
+        story.happens(event::Looked{story.counts({}), false});
+        CHECK(story.rollout.baked == 0h);
+        story.confirm();
+        CHECK(story.rollout.status == Status::progressing);
+        CHECK(story.rollout.last_look == story.now);
+        story.look();
+        CHECK(story.rollout.baked == 1h);
+        SUBCASE("and at the next step too: time before the confirmation belongs to the old step") {
+            const Weight ten = story.rollout.desired;
+            while (story.rollout.desired == ten) story.look();
+            CHECK(story.rollout.step == 0);
+            const Duration baked = story.rollout.baked;
+            CHECK(baked >= day);
+            story.now += 20min;
+            story.confirm();
+            CHECK(story.rollout.step == 1);
+            CHECK(story.rollout.baked == 0h);
+            story.look({}, 20min);  // the cut: it ends where the new weight begins
+            CHECK(story.rollout.baked == 0h);
+            CHECK(story.rollout.canary.requests == 0);
+            story.look();
+            CHECK(story.rollout.baked == 1h);
+        }
+    }
+
+    TEST_CASE("3 a step ends in promote, roll back or extend") {
+        SUBCASE("promote: bake, proof, every segment seen") {
+            Story story = baking();
+            story.healthy(23);
+            CHECK(story.rollout.desired == Weight{1'000});
+            story.look();
+            CHECK(story.rollout.desired == Weight{5'000});
+            CHECK(story.rollout.raise_expires == story.now + 1h);
+        }
+        SUBCASE("extend: bake without proof says what is missing, once") {
+            Story story = baking();
+            for (int i = 0; i < 30; ++i) story.look({10, 0, 0, 90, 0});
+            CHECK(story.rollout.baked == 30h);
+            CHECK_FALSE(story.rollout.proven);
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.times_told(Notice::Kind::extended) == 1);
+        }
+        SUBCASE("an expected segment that was not seen asks, and promotes when it is seen") {
+            Story story = baking();
+            story.policy.segment_requests = 13'000;  // half of 1,000 a look: seen after 26 looks
+            story.healthy(25);
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.times_told(Notice::Kind::extended) == 1);
+            story.healthy(1);
+            CHECK(story.rollout.desired == Weight{5'000});
+        }
+        SUBCASE("after max_step it is held and asks; waiting alone never promotes") {
+            Story story = baking();
+            for (int i = 0; i < 80; ++i) story.look({2, 0, 0, 18, 0});
+            REQUIRE(story.rollout.hold(Hold::Kind::unproven) != nullptr);
+            story.healthy(200);
+            CHECK(story.rollout.desired == Weight{1'000});
+        }
+        SUBCASE("suspicion waits") {
+            Story story = baking();
+            story.healthy(23);
+            story.rollout.ledger.streams[0].ln_r[5] = 2.5;  // M = 12 of 100
+            story.look({0, 0, 0, 0, 0});
+            CHECK(story.rollout.suspicious);
+            CHECK(story.rollout.desired == Weight{1'000});
+        }
+        SUBCASE("while nobody can be told, the raise to 100 % waits") {
+            Story story = baking();
+            story.to_next_step();
+            for (int i = 0; i < 40; ++i) {
+                story.now += 1h;
+                story.happens(event::Looked{story.counts({}), true});
+            }
+            CHECK(story.rollout.desired == Weight{5'000});
+            story.look();
+            CHECK(story.rollout.desired == everybody);
+        }
+    }
+
+    TEST_CASE("4 pause and hold stop advancing, not watching: a breach still rolls back") {
+        Story story = baking();
+        SUBCASE("paused") {
+            story.happens(event::Pause{}, "alice");
+        }
+        SUBCASE("held by drift") {
+            story.served(Weight{500}, "bob");
+        }
+        SUBCASE("held at max_step") {
+            for (int i = 0; i < 80; ++i) story.look({2, 0, 0, 18, 0});
+        }
+        CHECK((story.rollout.paused || !story.rollout.holds.empty()));
+        story.healthy(30);
+        CHECK(story.rollout.desired <= Weight{1'000});
+        story.look(broken);
+        CHECK(story.rollout.status == Status::rolled_back);
+        CHECK(story.rollout.desired == nobody);
+    }
+
+    TEST_CASE("5 a rollback latches: from then on the rollout wants 0 % for ever") {
+        Story story = baking();
+        story.look(broken);
+        REQUIRE(story.rollout.status == Status::rolled_back);
+        story.confirm();
+        story.healthy(100);
+        for (const What& what : std::vector<What>{
+                 event::Promote{true, "please"}, event::Resume{"go"}, event::Extend{1h, "x"},
+                 event::Pause{}, event::Finish{"x"}, event::RaiseLapsed{}}) {
+            story.happens(what, "alice");
+            CHECK(story.rollout.desired == nobody);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        story.served(everybody, "bob");
+        CHECK(story.rollout.desired == nobody);
+        SUBCASE("an operator's rollback is accepted in every state until it is finished") {
+            Story end = at_100();
+            while (end.rollout.status != Status::finishing) end.look();
+            Story pending;
+            pending.start();
+            for (Story* one : {&end, &pending}) {
+                CHECK_FALSE(one->happens(event::RollBack{}, "alice").refused);
+                CHECK(one->rollout.desired == nobody);
+            }
+        }
+        SUBCASE("and beats a raise that is on its way") {
+            Story raising = baking();
+            while (raising.rollout.desired == Weight{1'000}) raising.look();
+            raising.happens(event::RollBack{}, "alice");
+            raising.served(Weight{5'000});  // the late confirmation of the raise
+            CHECK(raising.rollout.desired == nobody);
+            CHECK(raising.rollout.status == Status::rolled_back);
+        }
+    }
+
+    TEST_CASE("6 the engine raises one step at a time, however long it slept; restart is a no-op") {
+        Story story = baking();
+        story.look({500'000, 0, 0, 4'500'000, 0}, 400 * day);
+        CHECK(story.rollout.desired == Weight{1'000});
+        CHECK(story.rollout.baked == 1h);
+        const Rollout before = story.rollout;
+        story.served(before.desired);  // what a start reads
+        CHECK(story.last.forget);
+        CHECK(story.rollout.baked == before.baked);
+        CHECK(story.rollout.step == before.step);
+    }
+
+    TEST_CASE("7 lower is never blocked") {
+        Story story = baking();
+        SUBCASE("by a pause, a missing reason or a dead Slack") {
+            story.happens(event::Pause{}, "alice");
+            story.now += 1h;
+            Look look = story.counts(broken);
+            story.happens(event::Looked{look, true});
+            CHECK(story.rollout.desired == nobody);
+        }
+        SUBCASE("and an order to lower stands for ever") {
+            story.happens(event::RollBack{}, "alice");
+            CHECK_FALSE(story.rollout.raise_expires);
+            story.now += 90 * day;
+            CHECK(story.happens(event::RaiseLapsed{}).forget);
+            CHECK(story.rollout.desired == nobody);
+        }
+    }
+
+    TEST_CASE("8 a policy is pinned by hash when the rollout starts") {
+        Story story = baking();
+        CHECK(story.rollout.policy_hash == "0123");
+        const auto& again = story.happens(event::Started{"unified-1", "other text", "x"}, "bob");
+        CHECK(again.refused);
+        CHECK(story.rollout.policy_hash == "0123");
+        CHECK(story.rollout.step == 0);
+    }
+
+    TEST_CASE("9 blind is held and said; it heals by itself and the counts are judged") {
+        Story story = baking();
+        story.look();
+        story.blind_look();
+        CHECK(story.rollout.holds.empty());
+        story.blind_look();
+        story.blind_look();
+        REQUIRE(story.rollout.hold(Hold::Kind::blind) != nullptr);
+        CHECK(story.times_told(Notice::Kind::blind) == 1);
+        SUBCASE("good counts heal it") {
+            story.look({3'000, 0, 0, 27'000, 0}, 3h);
+            CHECK(story.rollout.holds.empty());
+            CHECK(story.times_told(Notice::Kind::back_in_sight) == 1);
+            CHECK(story.rollout.canary.requests == 4'000);
+            CHECK(story.rollout.uncounted[static_cast<std::size_t>(Uncounted::blind)] >= 2h);
+        }
+        SUBCASE("bad counts of the blind time roll back") {
+            story.look({3'000, 600, 0, 27'000, 0}, 3h);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("never rolls back by itself unless the policy says so") {
+            for (int i = 0; i < 500; ++i) story.blind_look();
+            CHECK(story.rollout.status == Status::progressing);
+            CHECK(story.rollout.desired == Weight{1'000});
+            story.policy.blind_rollback_after = day;
+            story.blind_look();
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("a canary that should have talked and did not is blindness, not health") {
+            story.look({1'000, 0, 0, 9'000, 0}, 3h);
+            for (int i = 0; i < 26; ++i) story.look(silent);
+            CHECK(story.rollout.hold(Hold::Kind::blind) != nullptr);
+            story.look();
+            CHECK(story.rollout.hold(Hold::Kind::blind) == nullptr);
+        }
+    }
+
+    TEST_CASE("10 a shared outage holds and tells; without a baseline an alarm waits") {
+        const Counts both{1'000, 300, 0, 9'000, 2'700};
+        SUBCASE("criteria: both arms fail, held, and it heals by itself") {
+            Story story = baking();
+            story.healthy(3);
+            story.look(both);
+            CHECK(story.rollout.status == Status::progressing);
+            REQUIRE(story.rollout.hold(Hold::Kind::shared_outage) != nullptr);
+            for (int i = 0; i < 12; ++i) story.look();
+            CHECK(story.rollout.holds.empty());
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("triggers: the baseline breaks the same rule in the same window") {
+            Story story = baking();
+            story.policy.criteria[0].limit = 0.9;  // only the trigger can act
+            story.policy.triggers = {error_burst()};
+            story.look(both);
+            CHECK(story.rollout.status == Status::progressing);
+            REQUIRE(story.rollout.hold(Hold::Kind::shared_outage) != nullptr);
+            story.look();
+            CHECK(story.rollout.holds.empty());
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("unless the policy says roll back") {
+            Story story = baking();
+            story.policy.hold_on_shared_outage = false;
+            story.look(both);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("at 100 % a short outage ends in a hold, a lasting fault in a rollback") {
+            Policy policy = small_policy();
+            policy.evaluate_every = 5min;
+            Story story(policy);
+            story.start().confirm();
+            story.healthy(3);
+            story.rollout.step = 2;
+            story.rollout.desired = everybody;
+            story.rollout.applied = everybody;
+            story.rollout.ledger.baseline_share = false;
+            const Counts none{1'000, 0, 0, 0, 0};
+            const Counts failing{1'000, 300, 0, 0, 0};
+            story.look(none, 5min);
+            story.look(failing, 5min);
+            CHECK(story.rollout.ledger.waiting);
+            CHECK(story.times_told(Notice::Kind::waiting) == 1);
+            CHECK(story.rollout.desired == everybody);
+            SUBCASE("short") {
+                for (int i = 0; i < 6; ++i) story.look(none, 5min);
+                CHECK(story.rollout.status == Status::progressing);
+                CHECK(story.rollout.hold(Hold::Kind::confirmation) != nullptr);
+                CHECK(story.rollout.needs_a_person());
+                story.happens(event::Resume{"seen"}, "alice");
+                CHECK(story.rollout.holds.empty());
+            }
+            SUBCASE("lasting") {
+                for (int i = 0; i < 6; ++i) story.look(failing, 5min);
+                CHECK(story.rollout.status == Status::rolled_back);
+            }
+        }
+    }
+
+    TEST_CASE("11 a command is refused with a sentence when it does not apply, and journaled") {
+        Story story = baking();
+        story.look({10, 0, 0, 90, 0});
+        const std::uint64_t revision = story.rollout.revision;
+        const auto refused = [&](What what) {
+            const Transition& t = story.happens(std::move(what), "alice");
+            CHECK(t.refused);
+            CHECK_FALSE(t.reason.empty());
+            CHECK_FALSE(t.forget);
+        };
+        refused(event::Resume{"x"});
+        refused(event::Finish{"x"});
+        refused(event::Acknowledge{});
+        refused(event::Promote{});
+        refused(event::Extend{Duration{0}, "x"});
+        refused(event::Promote{true, ""});
+        CHECK(story.rollout.revision == revision + 6);
+        CHECK(story.rollout.desired == Weight{1'000});
+        SUBCASE("plain promote waives the rest of the bake, never the proof") {
+            story.look();
+            REQUIRE(story.rollout.proven);
+            REQUIRE(story.rollout.baked < day);
+            CHECK_FALSE(story.happens(event::Promote{}, "alice").refused);
+            CHECK(story.rollout.desired == Weight{5'000});
+        }
+        SUBCASE("past an unproven verdict it needs an override, which never silences the ledger") {
+            CHECK_FALSE(story.happens(event::Promote{true, "we know"}, "alice").refused);
+            CHECK(story.rollout.overrides == 1);
+            story.confirm();
+            story.look({}, story.now - story.rollout.last_look + 1ms);
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("not past a pause, a drift or blindness") {
+            story.happens(event::Pause{}, "alice");
+            refused(event::Promote{true, "we know"});
+            story.happens(event::Resume{"x"}, "alice");
+            story.served(Weight{500}, "bob");
+            refused(event::Promote{true, "we know"});
+        }
+        SUBCASE("not on stale metrics") {
+            story.now += 10h;
+            refused(event::Promote{true, "we know"});
+        }
+        SUBCASE("extend adds to bake and max_step and ends that hold") {
+            for (int i = 0; i < 80; ++i) story.look({2, 0, 0, 18, 0});
+            REQUIRE(story.rollout.hold(Hold::Kind::unproven) != nullptr);
+            refused(event::Resume{"x"});
+            CHECK_FALSE(story.happens(event::Extend{5 * day, "more"}, "alice").refused);
+            CHECK(story.rollout.holds.empty());
+            CHECK(bake_wanted(story.rollout, story.policy) == 6 * day);
+        }
+    }
+
+    TEST_CASE("12 drift: lower is an operator's wish, higher is lowered back; all are said") {
+        Story story = baking();
+        story.healthy(2);
+        SUBCASE("lower is held until a person resumes") {
+            story.served(Weight{500}, "bob");
+            CHECK(story.rollout.desired == Weight{500});
+            REQUIRE(story.rollout.hold(Hold::Kind::drift) != nullptr);
+            story.healthy(40);
+            CHECK(story.rollout.desired == Weight{500});
+            CHECK(story.rollout.baked == 2h);
+            story.happens(event::Resume{"go on"}, "alice");
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.rollout.step == 0);
+        }
+        SUBCASE("a route row that is gone is lower") {
+            story.happens(event::RouteRead{Served{}});
+            CHECK(story.rollout.desired == nobody);
+            CHECK(story.rollout.hold(Hold::Kind::drift) != nullptr);
+            CHECK(story.rollout.status == Status::progressing);
+        }
+        SUBCASE("signed and at 0 % it is an operator's rollback past the daemon") {
+            story.served(nobody, "bob", "I saw errors");
+            CHECK(story.rollout.status == Status::rolled_back);
+            CHECK(story.rollout.reason.find("bob") != std::string::npos);
+            CHECK(story.rollout.reason.find("I saw errors") != std::string::npos);
+        }
+        SUBCASE("a rollback row of an earlier rollout does not roll back a new one") {
+            Story fresh;
+            fresh.start();
+            CHECK(fresh.served(nobody, "bob", "an old one").forget);
+            CHECK(fresh.rollout.status == Status::pending);
+        }
+        SUBCASE("higher is lowered back") {
+            story.served(everybody, "bob");
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.rollout.applied == everybody);
+            CHECK(story.times_told(Notice::Kind::drift) == 1);
+            story.served(Weight{1'000});
+            CHECK(story.rollout.applied == Weight{1'000});
+        }
+        SUBCASE("not yet raised is never taken for lowered by hand") {
+            while (story.rollout.desired == Weight{1'000}) story.look();
+            CHECK(story.served(Weight{1'000}).forget);
+            CHECK(story.rollout.holds.empty());
+            story.now += 1h;
+            story.happens(event::RaiseLapsed{});
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.rollout.holds.empty());
+            CHECK(story.rollout.step == 0);
+        }
+        SUBCASE("a first raise that was never confirmed waits for a person") {
+            Story pending;
+            pending.start();
+            pending.now += 1h;
+            pending.happens(event::RaiseLapsed{});
+            CHECK(pending.rollout.desired == nobody);
+            REQUIRE(pending.rollout.hold(Hold::Kind::unconfirmed) != nullptr);
+            pending.happens(event::Resume{"the router is back"}, "alice");
+            CHECK(pending.rollout.desired == Weight{1'000});
+        }
+    }
+
+    TEST_CASE(
+        "13 at 100 % the watch goes on for the soak, rollback armed, until a person finishes") {
+        Story story = at_100();
+        story.healthy(24);
+        CHECK(story.rollout.status == Status::progressing);
+        CHECK(story.rollout.soaked == day);  // the last bake is part of the soak
+        SUBCASE("a breach in the soak rolls back") {
+            story.policy.confirm_without_baseline = 0s;
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("then it is finishing, still watched, and refuses nothing that lowers") {
+            story.healthy(3 * 24 - 24 - 1);
+            CHECK(story.rollout.status == Status::progressing);
+            CHECK(story.happens(event::Finish{"too early"}, "alice").refused);
+            story.healthy(1);
+            CHECK(story.rollout.status == Status::finishing);
+            CHECK(story.times_told(Notice::Kind::soaked) == 1);
+            story.healthy(10);
+            CHECK(story.rollout.status == Status::finishing);
+            SUBCASE("finish") {
+                CHECK_FALSE(story.happens(event::Finish{"done"}, "alice").refused);
+                CHECK(story.rollout.status == Status::finished);
+                CHECK(story.rollout.desired == everybody);
+                CHECK(story.happens(event::RollBack{}, "alice").refused);
+            }
+            SUBCASE("not while paused or held") {
+                story.happens(event::Pause{}, "alice");
+                CHECK(story.happens(event::Finish{"x"}, "alice").refused);
+            }
+            SUBCASE("a breach rolls back") {
+                story.policy.confirm_without_baseline = 0s;
+                story.look(broken);
+                CHECK(story.rollout.status == Status::rolled_back);
+            }
+        }
+    }
+
+    TEST_CASE(
+        "triggers count: a floor of failures and users, k of n, warn and hold and roll back") {
+        Story story = baking();
+        story.policy.criteria[0].limit = 0.9;
+        Trigger trigger = error_burst();
+        SUBCASE("the floor of failures") {
+            story.policy.triggers = {trigger};
+            story.look({20, 4, 0, 90, 0});
+            CHECK(story.rollout.status == Status::progressing);
+            story.look({20, 5, 0, 90, 0});
+            CHECK(story.rollout.status == Status::rolled_back);
+            CHECK(story.rollout.reason.find("error-burst") != std::string::npos);
+        }
+        SUBCASE("the floor of users") {
+            story.policy.triggers = {trigger};
+            story.now += 1h;
+            Look look = story.counts({1'000, 100, 0, 9'000, 0});
+            look.windows[0].users = 2;
+            story.happens(event::Looked{look, false});
+            CHECK(story.rollout.status == Status::progressing);
+        }
+        SUBCASE("2 of 3 looks") {
+            trigger.needed = 2;
+            trigger.looks = 3;
+            story.policy.triggers = {trigger};
+            const Counts high{1'000, 100, 0, 9'000, 0};
+            story.look(high);
+            story.look();
+            story.look();
+            story.look(high);
+            CHECK(story.rollout.status == Status::progressing);
+            story.look();
+            story.look(high);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("hold waits for a person and does not hold again while it goes on") {
+            trigger.then = Action::hold;
+            story.policy.triggers = {trigger};
+            story.look({1'000, 100, 0, 9'000, 0});
+            REQUIRE(story.rollout.hold(Hold::Kind::trigger) != nullptr);
+            story.happens(event::Resume{"known"}, "alice");
+            story.look({1'000, 100, 0, 9'000, 0});
+            CHECK(story.rollout.holds.empty());
+            story.look();
+            story.look({1'000, 100, 0, 9'000, 0});
+            CHECK(story.rollout.hold(Hold::Kind::trigger) != nullptr);
+        }
+        SUBCASE("warn only says it, once") {
+            trigger.then = Action::warn;
+            story.policy.triggers = {trigger};
+            story.look({1'000, 100, 0, 9'000, 0});
+            story.look({1'000, 100, 0, 9'000, 0});
+            CHECK(story.times_told(Notice::Kind::warned) == 1);
+            CHECK(story.rollout.holds.empty());
+        }
+        SUBCASE("a canary that falls silent while the baseline talks") {
+            trigger.kind = Trigger::Kind::traffic;
+            trigger.above = false;
+            trigger.threshold = 0.2;
+            trigger.at_least = 30;
+            story.policy.triggers = {trigger};
+            story.look({199, 0, 0, 9'000, 0});  // 10 % of 9,199 is 920, a fifth of that 184
+            CHECK(story.rollout.status == Status::progressing);
+            story.look({180, 0, 0, 9'000, 0});
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("both silent is a night") {
+            trigger.kind = Trigger::Kind::traffic;
+            trigger.above = false;
+            trigger.threshold = 0.2;
+            trigger.at_least = 30;
+            story.policy.triggers = {trigger};
+            story.look({0, 0, 0, 200, 0});
+            CHECK(story.rollout.status == Status::progressing);
+        }
+        SUBCASE("a number from a query; no number says nothing") {
+            trigger.kind = Trigger::Kind::number;
+            trigger.threshold = 20;
+            story.policy.triggers = {trigger};
+            const auto with = [&](std::optional<double> value) {
+                story.now += 1h;
+                Look look = story.counts({});
+                look.windows[0].value = value;
+                story.happens(event::Looked{look, false});
+                return story.rollout.status;
+            };
+            CHECK(with(20.0) == Status::progressing);
+            CHECK(with(std::nullopt) == Status::progressing);
+            CHECK(with(21.0) == Status::rolled_back);
+        }
+        SUBCASE("1 of 1 acts at a peek, and a quiet peek is forgotten") {
+            story.policy.triggers = {trigger};
+            story.now += 15s;
+            Look peek = story.counts({1'000, 10, 0, 9'000, 0});
+            peek.on_time.clear();
+            CHECK(story.happens(event::Peeked{peek}).forget);
+            peek.windows[0].failures = 100;
+            peek.windows[0].users = 100;
+            story.happens(event::Peeked{peek});
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("a peek that both sides share does nothing") {
+            story.policy.triggers = {trigger};
+            Look peek = story.counts({1'000, 100, 0, 9'000, 900});
+            CHECK(story.happens(event::Peeked{peek}).forget);
+        }
+    }
+
+    TEST_CASE("reports keep their rhythm: hourly on day 1, then every six hours, then daily") {
+        Story story = baking();
+        story.policy.steps[0].bake = 30 * day;
+        for (int i = 0; i < 24; ++i) story.look();
+        const int first = story.times_told(Notice::Kind::report);
+        CHECK(first >= 23);
+        for (int i = 0; i < 48; ++i) story.look();
+        const int second = story.times_told(Notice::Kind::report) - first;
+        CHECK(second >= 7);
+        CHECK(second <= 9);
+        for (int i = 0; i < 48; ++i) story.look();
+        CHECK(story.times_told(Notice::Kind::report) - first - second <= 3);
+    }
+}

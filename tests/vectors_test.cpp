@@ -1,0 +1,233 @@
+// The statistics against numbers that other programs worked out with 60 digits.
+#include <doctest/doctest.h>
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "canaryd/dedup.hpp"
+#include "canaryd/evidence.hpp"
+#include "tests/vectors.hpp"
+
+using namespace canaryd;
+using namespace canaryd::vectors;
+
+TEST_SUITE("vectors") {
+    TEST_CASE("vector t1_limit: the evidence of one count, for harm and for health") {
+        for (const Row& row : rows_of("t1_limit.csv")) {
+            const double n = number(row.at("n"));
+            const double k = number(row.at("k"));
+            const double p0 = number(row.at("p0"));
+            check_close(log_e_breach(n, k, p0), number(row.at("log_e_breach")), row, "breach");
+            check_close(log_e_promote(n, k, p0), number(row.at("log_e_promote")), row, "promote");
+        }
+    }
+
+    TEST_CASE("vector ledger_single: one stream, look by look") {
+        const std::vector<Row> rows = rows_of("ledger_single.csv");
+        const double share = shares_of(1, 0).ln_total;
+        Stream stream;
+        double ln_c = 0;
+        bool alarmed = false;
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const Row& row = rows[i];
+            if (starts_sequence(rows, i)) {
+                stream = Stream{};
+                ln_c = 0;
+                alarmed = false;
+            }
+            Grid l =
+                LimitTest(number(row.at("p0"))).evidence(number(row.at("n")), number(row.at("k")));
+            for (double& at : l) {
+                at /= number(row.at("phi"));
+            }
+            const Mass mass =
+                move_mass(ln_c, row.at("phase_start") == "1", number(row.at("dt_min")),
+                          number(row.at("H_min")), number(row.at("eta")));
+            ln_c = mass.ln_kept;
+            add_look(stream.ln_r, mass.ln_moved + share, l);
+            const double ln_m = log_add_exp(ln_c, stream.ln_sum());
+            alarmed = alarmed || ln_m >= -std::log(number(row.at("alpha")));
+            check_close(ln_m, number(row.at("log_M")), row, "ln M");
+            check_close(ln_c, number(row.at("log_C")), row, "ln C");
+            check_same(alarmed, row.at("alarmed") == "1", row, "alarmed");
+        }
+    }
+
+    TEST_CASE("vector bounds_lcb_ucb: what is proven of a rate") {
+        const auto relative = [](double got, double want) {
+            return want == 0.0 || want == 1.0 ? got == want
+                                              : std::abs(got - want) <= 1e-9 * std::abs(want);
+        };
+        for (const Row& row : rows_of("bounds_lcb_ucb.csv")) {
+            const Bounds bounds = bounds_of(whole(row.at("n")), whole(row.at("k")),
+                                            number(row.at("alpha")), number(row.at("beta")));
+            CHECK_MESSAGE(relative(bounds.lower, number(row.at("lcb"))), "row ", row.at("id"),
+                          ": lower is ", bounds.lower, ", not ", row.at("lcb"));
+            CHECK_MESSAGE(relative(bounds.upper, number(row.at("ucb"))), "row ", row.at("id"),
+                          ": upper is ", bounds.upper, ", not ", row.at("ucb"));
+        }
+    }
+
+    TEST_CASE("vector clusters: users instead of requests (the dedup columns)") {
+        for (const Row& row : rows_of("clusters.csv")) {
+            std::int64_t requests = 0;
+            std::int64_t users = 0;
+            for (const std::string& user : split(row.at("err/size per user"), ';')) {
+                const std::vector<std::int64_t> pair =
+                    wholes(std::string{user}.replace(user.find('/'), 1, ";"));
+                requests += pair[1];
+                users += pair[0] > 0 ? 1 : 0;
+            }
+            check_same(requests, whole(row.at("requests")), row, "requests");
+            check_same(users, whole(row.at("users_with_error")), row, "users with an error");
+            check_close(log_e_breach(static_cast<double>(requests), static_cast<double>(users),
+                                     number(row.at("p0"))),
+                        number(row.at("log_e_dedup")), row, "evidence");
+        }
+    }
+
+    TEST_CASE("vector combine: evidence is averaged by weight") {
+        for (const Row& row : rows_of("combine.csv")) {
+            std::vector<double> terms = numbers(row.at("log_e"));
+            const std::vector<double> weights = numbers(row.at("weights"));
+            REQUIRE(terms.size() == weights.size());
+            for (std::size_t i = 0; i < terms.size(); ++i) {
+                terms[i] += std::log(weights[i]);
+            }
+            const double mean = log_sum_exp(terms.data(), terms.data() + terms.size());
+            check_close(mean, number(row.at("log_avg")), row, "mean");
+            check_same(mean >= -std::log(number(row.at("alpha"))), row.at("alarm_avg") == "1", row,
+                       "alarm");
+        }
+        MESSAGE("skipped: combine.csv, columns q and ebh_rejected_0based: for peers only");
+    }
+
+    TEST_CASE("vector dedup_blocks: a user that fails again in a block counts once") {
+        const std::vector<Row> rows = rows_of("dedup_blocks.csv");
+        const Duration hour{std::chrono::hours{1}};
+        Dedup dedup;
+        std::vector<InBlock> floor;
+        Burst burst;
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const Row& row = rows[i];
+            if (starts_sequence(rows, i)) {
+                dedup = Dedup{};
+                floor.clear();
+                burst = {};
+            }
+            const std::vector<std::string> times = split(row.at("time_utc_s"), ';');
+            const std::vector<std::string> failed = split(row.at("failed_01"), ';');
+            std::vector<std::string> users = split(row.at("user"), ';');
+            users.resize(times.size());
+            std::vector<InBlock> counted;
+            for (std::size_t r = 0; r < times.size(); ++r) {
+                if (failed[r] != "1") {
+                    continue;
+                }
+                const TimePoint at{Duration{std::llround(number(times[r]) * 1000.0)}};
+                const std::int64_t block = block_of(at, hour);
+                const auto user = users[r].empty()
+                                      ? std::optional<std::uint64_t>{}
+                                      : std::optional<std::uint64_t>{hash_of_user(users[r])};
+                const Dedup::Added added = dedup.add(0, Dedup::no_segment, block, user, true);
+                if (added.first_total) {
+                    add_failures(counted, {{block, 1}});
+                }
+                burst = {burst.sum_e + 1, burst.sum_e2 + added.e2_gain};
+            }
+            add_failures(floor, counted);
+            check_same(static_cast<std::int64_t>(times.size()), whole(row.at("n_requests")), row,
+                       "requests");
+            check_same(Count{0, counted}.counted(), whole(row.at("k_counted_failures")), row,
+                       "counted failures");
+            check_same(most_in_one_block(floor), whole(row.at("max_users_in_one_block_so_far")),
+                       row, "users in one block");
+            check_same(burst.sum_e, whole(row.at("sum_e_failures_so_far")), row, "sum e");
+            check_same(burst.sum_e2, whole(row.at("sum_e2_failures2_so_far")), row, "sum e2");
+        }
+    }
+
+    TEST_CASE("vector shared_outage: a failing baseline puts the guard on") {
+        const std::vector<Row> rows = rows_of("shared_outage.csv");
+        std::vector<Grid> guards;
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const Row& row = rows[i];
+            const auto n = wholes(row.at("baseline_n_requests_per_scope"));
+            const auto k = wholes(row.at("baseline_k_counted_failures_per_scope"));
+            const auto highest = numbers(row.at("max_G_nats_per_scope"));
+            const auto on = wholes(row.at("guard_on_01_per_scope"));
+            if (starts_sequence(rows, i)) {
+                guards.assign(n.size(), Grid{});
+            }
+            const LimitTest test(number(row.at("p0")));
+            for (std::size_t scope = 0; scope < n.size(); ++scope) {
+                Grid& guard = guards[scope];
+                add_baseline(
+                    guard,
+                    test.evidence(static_cast<double>(n[scope]), static_cast<double>(k[scope])),
+                    number(row.at("dt_min")));
+                check_close(*std::max_element(guard.begin(), guard.end()), highest[scope], row,
+                            "highest G");
+                check_same(guard_on(guard) || guard_on(guards[0]), on[scope] == 1, row, "guard");
+            }
+        }
+    }
+
+    TEST_CASE("vector gate: promoted on proof only") {
+        for (const Row& row : rows_of("gate.csv")) {
+            const std::int64_t n = whole(row.at("n_requests"));
+            const std::int64_t k = whole(row.at("k_raw_failures"));
+            const double p0 = number(row.at("p0"));
+            const double phi =
+                burst_size(whole(row.at("sum_e_failures")), whole(row.at("sum_e2_failures2")));
+            check_close(phi, number(row.at("phi_gate")), row, "burst size");
+            check_close(log_e_promote(static_cast<double>(n), static_cast<double>(k), p0, phi),
+                        number(row.at("log_E_promote_nats")), row, "evidence of health");
+            const bool promote = row.at("bake_done_01") == "1" && row.at("suspicious_01") == "0" &&
+                                 proven_below(n, k, p0, number(row.at("beta")), phi);
+            check_same(std::string{promote ? "promote" : "extend"}, row.at("verdict"), row,
+                       "verdict");
+        }
+    }
+
+    TEST_CASE("every vector file that is not read is named") {
+        const std::map<std::string, std::string> known = {
+            {"t1_limit.csv", ""},
+            {"ledger_single.csv", ""},
+            {"bounds_lcb_ucb.csv", ""},
+            {"clusters.csv", ""},
+            {"combine.csv", ""},
+            {"dedup_blocks.csv", ""},
+            {"shared_outage.csv", ""},
+            {"gate.csv", ""},
+            {"rollout_ledger.csv", ""},
+            {"mannwhitney.csv", "for the comparison with peers only"},
+            {"cs_betabinomial.csv", "for the comparison with peers only"},
+            {"t2_relative.csv", "canary against baseline comes later"},
+            {"ledger_full.csv", "canary against baseline comes later"},
+            {"t1p_poisson.csv", "events per time come later"},
+            {"quantile_buckets.csv", "buckets come with Prometheus"},
+            {"dispersion.csv", "tempering comes with sources without users"},
+            {"theory_bounds.csv", "the planner comes later"},
+            {"planner_detect.csv", "the planner comes later"},
+            {"planner_detect_rel.csv", "the planner comes later"},
+            {"planner_promote.csv", "the planner comes later"},
+        };
+        std::size_t read = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(folder())) {
+            const std::string name = entry.path().filename().string();
+            const auto place = known.find(name);
+            if (place != known.end() && place->second.empty()) {
+                ++read;
+            } else if (place != known.end()) {
+                MESSAGE("skipped: ", name, ": ", place->second);
+            } else if (entry.path().extension() == ".csv") {
+                MESSAGE("skipped: ", name, ": a file this test does not know");
+            }
+        }
+        CHECK(read == 9);
+    }
+}
