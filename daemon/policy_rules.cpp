@@ -163,12 +163,10 @@ void refuse_metric(Fields& fields, const std::string& metric,
     std::vector<std::string> words{"error_rate", "success_rate", "latency_p95", "traffic"};
     words.insert(words.end(), numbers.begin(), numbers.end());
     const std::string near = nearest(metric, words);
-    std::string all;
-    for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
     fields.problem("metric", as_written(metric) + " is not a metric; " +
-                                 (near.empty() ? "metrics are " + all +
-                                                     ", or one defined by a "
-                                                     "query under metrics"
+                                 (near.empty() ? "metrics are error_rate, success_rate, "
+                                                 "latency_p95, traffic, or one defined by a query "
+                                                 "under metrics"
                                                : "did you mean \"" + near + "\"?"));
 }
 

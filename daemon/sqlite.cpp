@@ -45,6 +45,19 @@ std::string plain_path(const std::string& path) {
     return path.starts_with("file:") ? "./" + path : path;
 }
 
+// Enough of a statement to know it again in a log line.
+std::string brief(std::string_view sql) {
+    constexpr std::size_t most = 100;
+    const std::size_t begin = sql.find_first_not_of(" \t\r\n");
+    if (begin == std::string_view::npos) return "nothing";
+    std::string_view line = sql.substr(begin);
+    const bool cut = line.size() > most;
+    line = line.substr(0, most);
+    std::string out;
+    for (const char c : line) out += c == '\n' || c == '\r' || c == '\t' ? ' ' : c;
+    return cut ? out + "..." : out;
+}
+
 std::string frozen_uri(const std::string& path) {
     constexpr std::string_view digits = "0123456789ABCDEF";
     std::string uri = "file:";
@@ -147,7 +160,7 @@ void Database::fail(const std::string& tried, int result) const {
 
 void Database::execute(const std::string& sql) {
     const int result = sqlite3_exec(handle_, sql.c_str(), nullptr, nullptr, nullptr);
-    if (result != SQLITE_OK) fail(sql, result);
+    if (result != SQLITE_OK) fail(brief(sql), result);
 }
 
 Statement Database::prepare(std::string_view sql) {
@@ -207,13 +220,13 @@ Statement::Statement(Database& database, std::string_view sql) : database_(&data
     const char* rest = nullptr;
     const int result = sqlite3_prepare_v2(database.handle_, sql.data(),
                                           static_cast<int>(sql.size()), &statement_, &rest);
-    if (result != SQLITE_OK) database.fail(std::string(sql), result);
+    if (result != SQLITE_OK) database.fail(brief(sql), result);
     const std::string_view more(rest, static_cast<std::size_t>(sql.data() + sql.size() - rest));
     if (statement_ == nullptr)
-        throw Error(database.path_, std::string(sql), "there is no statement in it", SQLITE_ERROR);
+        throw Error(database.path_, brief(sql), "there is no statement in it", SQLITE_ERROR);
     if (more.find_first_not_of(" \t\r\n;") != std::string_view::npos) {
         sqlite3_finalize(statement_);
-        throw Error(database.path_, std::string(sql), "more than one statement", SQLITE_ERROR);
+        throw Error(database.path_, brief(sql), "more than one statement", SQLITE_ERROR);
     }
 }
 
@@ -232,7 +245,7 @@ Statement& Statement::operator=(Statement&& other) noexcept {
 
 void Statement::check(int result, const char* tried) const {
     if (result == SQLITE_OK) return;
-    database_->fail(std::string(tried) + " in: " + sqlite3_sql(statement_), result);
+    database_->fail(std::string(tried) + " in: " + brief(sqlite3_sql(statement_)), result);
 }
 
 Statement& Statement::bind(int parameter, std::nullptr_t) {
@@ -265,7 +278,7 @@ bool Statement::step() {
     const int result = sqlite3_step(statement_);
     if (result == SQLITE_ROW) return true;
     if (result == SQLITE_DONE) return false;
-    database_->fail(sqlite3_sql(statement_), result);
+    database_->fail(brief(sqlite3_sql(statement_)), result);
 }
 
 void Statement::run() {
@@ -311,7 +324,7 @@ Type Statement::type(int column) const {
 }
 
 void Statement::wrong_type(int column, const char* wanted) const {
-    throw Error(database_->path_, sqlite3_sql(statement_),
+    throw Error(database_->path_, brief(sqlite3_sql(statement_)),
                 "column " + column_name(column) + " is not " + wanted, SQLITE_MISMATCH);
 }
 

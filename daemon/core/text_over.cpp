@@ -108,7 +108,7 @@ std::string over_page(const View& view, const Paper& paper) {
                      paper);
     page += route_lines(view, paper);
     if (!finished) page += labelled("Legacy", legacy_words(view), paper);
-    if (view.owed == 0 && !view.policy.notify.empty()) {
+    if (view.owed == 0 && view.notify_error.empty() && !view.policy.notify.empty()) {
         page += labelled("Told", "every message was delivered", paper);
     }
     page += asides(view, paper) + "\n";
@@ -120,8 +120,8 @@ std::string over_page(const View& view, const Paper& paper) {
                  paper.width, 0) +
             "\n";
     if (!finished) {
-        page += "When it is fixed (the same users come first):\n  canaryctl explain " + clean(rollout.id) +
-                "\n  canaryctl start " + clean(rollout.name) + "\n";
+        page += "When it is fixed (the same users come first):\n  canaryctl explain " +
+                clean(rollout.id) + "\n  canaryctl start " + clean(rollout.name) + "\n";
     }
     return page + footing(view, paper);
 }

@@ -151,7 +151,12 @@ const Finding* find(const std::vector<Finding>& findings, const std::string& cri
 const Finding* worst(const std::vector<Finding>& findings) {
     const Finding* top = nullptr;
     for (const Finding& finding : findings) {
-        if (finding.harm > (top == nullptr ? 0.0 : top->harm)) top = &finding;
+        if (finding.harm <= 0) continue;
+        // Shown harm is capped: among those past the cap the highest rate is the culprit.
+        if (top == nullptr || finding.harm > top->harm ||
+            (finding.harm == top->harm && finding.bounds.rate() > top->bounds.rate())) {
+            top = &finding;
+        }
     }
     return top;
 }

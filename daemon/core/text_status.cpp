@@ -195,6 +195,9 @@ std::string heading(const View& view, const Paper& paper) {
 
 std::string asides(const View& view, const Paper& paper) {
     std::string page;
+    if (view.owed == 0 && !view.notify_error.empty()) {
+        page += labelled("Told", "NOT everybody: " + view.notify_error, paper);
+    }
     if (view.owed > 0) {
         page += labelled("Told",
                          counted(static_cast<std::int64_t>(view.owed), "message", "messages") +

@@ -170,7 +170,8 @@ std::string number(std::int64_t n) {
 
 std::string harm(double of_100) {
     if (std::isnan(of_100)) return "unknown";
-    if (of_100 >= 1e6) return "over 1,000,000";
+    // Past all doubt; the cap of harm_of_100() is no number to show.
+    if (of_100 > 10'000) return "over 10,000";
     if (of_100 >= 10) return number(static_cast<std::int64_t>(std::floor(of_100 * (1 + 1e-12))));
     return trimmed(print("%.1f", std::floor(std::max(of_100, 0.0) * 10 + 1e-9) / 10));
 }
@@ -211,20 +212,19 @@ std::string list(const std::vector<std::string>& items) {
 
 std::string wrap(std::string_view sentence, int width, int indent) {
     std::string page;
-    int used = 0;
+    int used = indent;  // what stands before the first word on its line
+    bool first = true;
     while (!sentence.empty()) {
         const std::size_t end = sentence.find(' ');
         const std::string_view word = sentence.substr(0, end);
-        const bool first = page.empty();
         if (!first && used + 1 + columns(word) > width) {
             page += '\n' + std::string(static_cast<std::size_t>(std::max(indent, 0)), ' ');
             used = indent;
         } else if (!first) {
             page += ' ';
             ++used;
-        } else {
-            used = indent;  // what stands before the first word on its line
         }
+        first = false;
         page += word;
         used += columns(word);
         if (end == std::string_view::npos) break;

@@ -71,7 +71,9 @@ public:
 private:
     /// Whether people were told of it, reports apart.
     bool advance(const JournalEntry& entry) {
-        if (const auto* started = std::get_if<event::Started>(&entry.event.what)) {
+        // A second start is refused: it changes neither the policy nor anything else.
+        const auto* started = std::get_if<event::Started>(&entry.event.what);
+        if (started != nullptr && !policy_) {
             policy_ = parse_policy(started->policy_text, started->policy_file).policy;
         }
         if (!policy_) return true;
@@ -124,10 +126,13 @@ private:
 };
 
 void print_entry(const JournalEntry& entry, const Options& options) {
-    std::string head = text::moment(entry.event.at) + "  r" + std::to_string(entry.revision) +
-                       "  " + entry.event.by + "  " + std::string(word_of(entry.event.what)) +
-                       (entry.refused ? " REFUSED" : "") + ": ";
-    std::cout << text::wrap(escaped(head + entry.reason), paper_of(options).width, 4) << '\n';
+    const std::string word(word_of(entry.event.what));
+    // Some reasons begin with the word themselves.
+    const bool said = entry.reason.starts_with(word + ": ");
+    const std::string line = text::moment(entry.event.at) + "  r" + std::to_string(entry.revision) +
+                             "  " + entry.event.by + "  " + (said ? "" : word) +
+                             (entry.refused ? " REFUSED" : "") + (said ? "" : ": ") + entry.reason;
+    std::cout << text::wrap(escaped(line), paper_of(options).width, 4) << '\n';
 }
 
 int history(const Options& options, const std::string& given, bool all) {

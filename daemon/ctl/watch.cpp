@@ -1,6 +1,7 @@
 // status, explain, route: what can be looked at.
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <iostream>
 #include <thread>
@@ -72,15 +73,18 @@ void add_status(CLI::App& app, const Options& options, int& code) {
 
 /// [ROLLOUT] [trigger NAME]
 struct Explain {
-    std::vector<std::string> words;
+    std::array<std::string, 3> words;
 };
 
 int explain(const Options& options, const Explain& asked) {
-    const auto& words = asked.words;
+    std::vector<std::string> words;
+    for (const std::string& word : asked.words) {
+        if (!word.empty()) words.push_back(word);
+    }
     const std::size_t named = words.size() == 1 || words.size() == 3 ? 1 : 0;
     std::string trigger;
     if (words.size() >= 2) {
-        if (words.size() > 3 || words[named] != "trigger") {
+        if (words[named] != "trigger") {
             throw Usage("canaryctl explain takes [ROLLOUT] [trigger NAME]");
         }
         trigger = words[named + 1];
@@ -105,9 +109,10 @@ void add_explain(CLI::App& app, const Options& options, int& code) {
     const auto asked = std::make_shared<Explain>();
     CLI::App* command =
         app.add_subcommand("explain", "why it did not promote, why it rolled back; or a trigger");
-    command->add_option("words", asked->words, "a rollout; `trigger NAME` for one trigger's counts")
-        ->type_name("[ROLLOUT] [trigger NAME]")
-        ->expected(0, 3);
+    command->add_option("rollout", asked->words[0], "the only one without")->type_name("ROLLOUT");
+    command->add_option("trigger", asked->words[1], "the word `trigger`")->type_name("trigger");
+    command->add_option("name", asked->words[2], "its counts, to be checked by hand")
+        ->type_name("NAME");
     command->footer(
         "Examples:\n  canaryctl explain\n  canaryctl explain trigger error-burst\n"
         "  canaryctl explain checkout-2 trigger error-burst");

@@ -92,6 +92,7 @@ public:
         }
         return std::string(value->get_string().c_str(), value->get_string().size());
     }
+    bool has(const char* key) { return find(key) != nullptr; }
     bool flag(const char* key) {
         const json::value* value = find(key);
         if (value == nullptr) return false;
@@ -140,7 +141,7 @@ void read_reason(Reader& reader, const Wanted& wanted, Command& command) {
 void read_policy(Reader& reader, Command& command) {
     constexpr std::size_t max_name = 255;
     const auto text = reader.text("policy_text");
-    if (!text) reader.fault("policy_text", "want the policy file's text");
+    if (!reader.has("policy_text")) reader.fault("policy_text", "want the policy file's text");
     command.policy_text = text.value_or("");
     command.policy_file = reader.text("policy_file").value_or("policy");
     if (command.policy_file.empty() || command.policy_file.size() > max_name ||
@@ -185,11 +186,11 @@ ParsedCommand parse_command(std::string_view body, const Wanted& wanted) {
     if (wanted.by) {
         const auto written = reader.text("by");
         const Read<Duration> span = read_duration(written.value_or(""), "d");
-        if (!written) {
+        if (!written && !reader.has("by")) {
             reader.fault("by", "want a duration with its unit, such as 7d");
-        } else if (!span.value) {
+        } else if (written && !span.value) {
             reader.fault("by", in_quotes(*written) + span.fault);
-        } else if (*span.value <= Duration{0}) {
+        } else if (written && *span.value <= Duration{0}) {
             reader.fault("by", in_quotes(*written) + " is no time at all; write 1d");
         }
         result.command.by = span.value.value_or(Duration{0});

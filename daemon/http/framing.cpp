@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/url/authority_view.hpp>
 #include <boost/url/parse.hpp>
 #include <charconv>
 
@@ -25,10 +24,13 @@ bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
+bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 bool is_token(std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        return letter || is_digit(c) || token_extras.find(c) != std::string_view::npos;
+        return is_letter(c) || is_digit(c) || token_extras.find(c) != std::string_view::npos;
     });
 }
 
@@ -57,12 +59,28 @@ bool clean(std::string_view text) {
            });
 }
 
-/// The host of `authority` in lower case; nullopt when it is not a plain host with a port.
+/// The host of `authority` in lower case; nullopt when it is not a plain name or address with or
+/// without a port. Stricter than the grammar, which allows commas and percent signs in a name.
 std::optional<std::string> host_of(std::string_view authority) {
-    if (authority.empty() || authority.size() > 255 || !is_visible_ascii(authority)) return {};
-    const auto parsed = boost::urls::parse_authority({authority.data(), authority.size()});
-    if (!parsed || parsed->has_userinfo() || parsed->encoded_host().empty()) return {};
-    return lower(std::string_view(parsed->encoded_host().data(), parsed->encoded_host().size()));
+    if (authority.empty() || authority.size() > 255) return {};
+    const bool literal = authority.front() == '[';
+    const std::size_t bracket = authority.find(']');
+    if (literal && bracket == std::string_view::npos) return {};
+    const std::size_t size =
+        literal ? bracket + 1 : std::min(authority.find(':'), authority.size());
+    const std::string_view inside =
+        literal ? authority.substr(1, bracket - 1) : authority.substr(0, size);
+    const std::string_view port = authority.substr(size);
+    const std::string_view extras = literal ? ":." : ".-_";
+    const auto of_host = [&](char c) {
+        return is_letter(c) || is_digit(c) || extras.find(c) != std::string_view::npos;
+    };
+    const bool good_port = port.empty() || (port.size() <= 6 && port.front() == ':' &&
+                                            std::all_of(port.begin() + 1, port.end(), is_digit));
+    if (inside.empty() || !std::all_of(inside.begin(), inside.end(), of_host) || !good_port) {
+        return {};
+    }
+    return lower(authority.substr(0, size));
 }
 
 /// Fills path and query; false when the target does not parse or holds what may not be in it.

@@ -215,15 +215,16 @@ Async<Sent> deliver(Attempt attempt, Connection connection, Message message, Rep
     attempt->deadline.expires_after(longest_try);
     attempt->deadline.async_wait([attempt, reply](const boost::system::error_code& in_time) {
         if (in_time) return;
-        reply(std::make_exception_ptr(std::runtime_error(attempt->no_answer())), {});
         attempt->late = true;
         attempt->resolver.cancel();
         attempt->socket.close();
+        reply(std::make_exception_ptr(std::runtime_error(attempt->no_answer())), {});
     });
     std::string failure;
     try {
         Sent sent = co_await post_message(attempt, std::move(connection), std::move(message));
         attempt->deadline.cancel();
+        attempt->socket.close();
         co_return sent;
     } catch (const boost::system::system_error& error) {
         failure = attempt->failure(error.code().message());

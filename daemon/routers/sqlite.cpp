@@ -94,7 +94,7 @@ public:
             if (there && !takes_effect(order, *there)) return;
             std::uint64_t revision = order.revision;
             // An old order that lowers is a change of its own: the revision never goes back.
-            if (there && order.revision < there->revision) revision = there->revision + 1;
+            if (there && order.revision <= there->revision) revision = there->revision + 1;
             database_
                 ->query(upsert, order.name, order.weight.basis_points, revision, order.valid_until,
                         order.by, order.reason)
@@ -115,11 +115,10 @@ public:
     }
 
 private:
-    /// Lowering is a right. Else the newer order counts, and who is not canaryd only yields to one.
+    /// Lowering is a right. Else only a newer order counts, whoever wrote the row: one of the same
+    /// revision is the same order again, or was overtaken.
     static bool takes_effect(const Order& order, const Served& there) {
-        if (order.weight < there.weight) return true;
-        if (order.revision != there.revision) return order.revision > there.revision;
-        return there.by == "canaryd";
+        return order.weight < there.weight || order.revision > there.revision;
     }
 
     /// A row that makes no sense is as good as none: an order mends it.

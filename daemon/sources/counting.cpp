@@ -164,7 +164,7 @@ Counting::Fate Counting::take(const Row& row) {
         case Request::Kind::other:
             return Fate::closed;
         case Request::Kind::garbage:
-            if (garbage_++ == 0) example_ = "row " + std::to_string(row.id) + ": " + request.fault;
+            if (garbage_++ == 0) example_ = "row " + std::to_string(row.id) + ", " + request.fault;
             return Fate::closed;
         case Request::Kind::running:
             if (ask_.to - request.created_at <= rules_.hung_after) return Fate::open;
@@ -277,9 +277,9 @@ Look Counting::finish() {
     look.to = ask_.to;
     finish_tallies(look);
     if (garbage_ > 0) {
-        look.remarks.push_back(std::to_string(garbage_) +
-                               (garbage_ == 1 ? " row was" : " rows were") +
-                               " left out as not to be believed: " + example_);
+        const char* rows = garbage_ == 1 ? " row was" : " rows were";
+        look.remarks.push_back(std::to_string(garbage_) + rows +
+                               " left out as not to be believed, the first: " + example_);
     }
     if (!new_segments_.empty()) {
         std::string list;

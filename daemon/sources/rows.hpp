@@ -87,7 +87,8 @@ public:
         std::int64_t requests = 0, failures = 0, users = 0;
     };
     /// Final and hung requests of a window: the total, or with each_segment one for each segment.
-    /// Requests that are running since before `hung_before` are failed and slow.
+    /// Requests that are running since before `hung_before` are failed and slow. Without a signal
+    /// all rows, whatever became of them: traffic.
     virtual std::vector<Counted> count(const WindowAsk& window, Population who,
                                        TimePoint hung_before) = 0;
     /// The query's number; nullopt with a remark when there is none.

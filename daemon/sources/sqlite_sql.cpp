@@ -27,14 +27,13 @@ std::string columns(const Table& table) {
 }
 
 /// What is an event of the signal, in the words of the subquery in window().
-std::string is_event(const std::optional<Signal>& signal) {
-    if (!signal) return "0";
-    switch (signal->kind) {
+std::string is_event(const Signal& signal) {
+    switch (signal.kind) {
         case Signal::Kind::failed:
             return "status <> 'success' or running";
         case Signal::Kind::slower:
             return "status = 'timeout' or running or coalesce(took > " +
-                   std::to_string(signal->than.count()) +
+                   std::to_string(signal.than.count()) +
                    " and took <= " + std::to_string(longest_ms) + ", 0)";
     }
     return "0";
@@ -101,21 +100,28 @@ std::string first_id(const Table& table) {
 
 std::string window(const Table& table, const WindowAsk& ask, std::size_t names) {
     const std::string longest = std::to_string(longest_ms);
+    const std::string where = " from " + table.name +
+                              " where created_at >= ?1 and created_at < ?2 and webhook_name in (" +
+                              parameters(4, names) + ") and typeof(created_at) = 'integer'";
+    // Every row is traffic, whatever became of it: the index alone answers for the total.
+    if (!ask.signal) {
+        const std::string scope = ask.each_segment ? table.segment : "null";
+        return "select " + scope + " as scope, count(*), 0, 0" + where + " and ?3 is not null" +
+               (ask.each_segment ? " group by scope" : "");
+    }
     const std::string group = ask.each_segment ? "segment" : "null";
     return "select " + group +
            " as scope, count(*) as requests, coalesce(sum(event), 0) as events,"
            " count(distinct case when event then"
            " coalesce('user ' || nullif(user_id, ''), 'row ' || id) end) as users"
            " from (select id, user_id, segment, " +
-           is_event(ask.signal) + " as event from (select id, user_id, " + table.segment +
+           is_event(*ask.signal) + " as event from (select id, user_id, " + table.segment +
            " as segment, status, created_at,"
            " status = 'success' and completed_at is null and duration_ms is null as running,"
            " case when duration_ms is not null then duration_ms"
            " when typeof(completed_at) = 'integer' and typeof(started_at) = 'integer'"
-           " then completed_at - started_at end as took from " +
-           table.name + " where created_at >= ?1 and created_at < ?2 and webhook_name in (" +
-           parameters(4, names) +
-           ") and typeof(created_at) = 'integer'"
+           " then completed_at - started_at end as took" +
+           where +
            " and +status in ('success', 'error', 'timeout')"
            " and (duration_ms is null or typeof(duration_ms) in ('integer', 'real')"
            " and duration_ms between 0 and " +
@@ -123,7 +129,7 @@ std::string window(const Table& table, const WindowAsk& ask, std::size_t names) 
            "))"
            " where (not running or created_at < ?3)"
            " and (status <> 'success' or running or took between 0 and " +
-           longest + ")) group by 1";
+           longest + "))" + (ask.each_segment ? " group by scope" : "");
 }
 
 std::string top_errors(const Table& table) {

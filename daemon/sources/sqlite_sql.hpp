@@ -29,7 +29,8 @@ std::string events(const Table& table, Duration quick);
 /// ?1: from; ?2: unused, so that names begin at ?3 everywhere.
 std::string first_id(const Table& table);
 /// ?1 and ?2: begin and end, ?3: running rows older than this have hung; then `names` names.
-/// Columns: segment (null without each_segment), requests, failures, users.
+/// Columns: segment (null without each_segment), requests, failures, users. Without a signal every
+/// row counts as a request.
 std::string window(const Table& table, const WindowAsk& ask, std::size_t names);
 /// ?1 and ?2: begin and end, ?3: the canary. Columns: message, times.
 std::string top_errors(const Table& table);

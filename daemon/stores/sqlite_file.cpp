@@ -94,7 +94,8 @@ StoreFile connect_somehow(const std::string& path) {
             return file;
         } catch (const sqlite::Error& error) {
             if (error.damaged()) throw StoreUnusable(error.what());
-            if (!cannot_write(error)) throw;
+            // The later ways fail in ways of their own; what is told is why the usual one did.
+            if (trouble.empty() && !cannot_write(error)) throw;
             if (trouble.empty()) trouble = error.what();
         }
     }
@@ -164,7 +165,6 @@ StoreFile made_writable(StoreFile file, std::int64_t version) {
         try {
             make_durable(*file.database);
             migrate(*file.database, version);
-            file.database->keep_wal_on_close(false);
             return file;
         } catch (const sqlite::Error& error) {
             if (!cannot_write(error)) throw;
@@ -218,6 +218,7 @@ StoreFile open_store(const std::string& path) {
         if (version > 0) check_pages(*file.database);
         file = made_writable(std::move(file), version);
         check_journal(*file.database);
+        file.database->keep_wal_on_close(!file.trouble.empty());
     } catch (const sqlite::Error& error) {
         // Damaged, or with rows of a kind that its own tables do not allow.
         if (error.damaged() || error.mismatch()) throw StoreUnusable(error.what());
@@ -229,7 +230,9 @@ StoreFile open_store(const std::string& path) {
 StoreFile reconnect_store(const std::string& path) {
     StoreFile file = connect_somehow(path);
     const std::int64_t version = version_of(*file.database);
-    return made_writable(std::move(file), version);
+    file = made_writable(std::move(file), version);
+    file.database->keep_wal_on_close(!file.trouble.empty());
+    return file;
 }
 
 }  // namespace canaryd

@@ -1,0 +1,377 @@
+// The metrics file belongs to somebody else: whatever becomes of it is said clearly, is no
+// evidence, and heals by itself.
+#include <doctest/doctest.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <random>
+
+#include "daemon/sources/cursor.hpp"
+#include "tests/metrics_file.hpp"
+
+namespace canaryd::testing {
+namespace {
+
+constexpr std::int64_t second = 1000;
+constexpr std::int64_t begin = 1'764'331'200'000;
+
+TimePoint at(std::int64_t ms) {
+    return TimePoint(Duration(ms));
+}
+
+Ask ask(std::int64_t from, std::int64_t to, std::string cursor = {}) {
+    Ask ask;
+    ask.from = at(from);
+    ask.to = at(to);
+    ask.gate_from = ask.windows_from = at(begin);
+    ask.cursor = std::move(cursor);
+    return ask;
+}
+
+const Ask first_ask = ask(begin, begin + 10 * second);
+
+std::int64_t requests(const Look& look) {
+    std::int64_t requests = 0;
+    for (const auto* tallies : {&look.on_time, &look.late}) {
+        for (const Tally& tally : *tallies) requests += tally.segment.empty() ? tally.requests : 0;
+    }
+    return requests;
+}
+
+bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+/// Somebody without rights while it lives, when the tests run as root.
+class Nobody {
+public:
+    Nobody() {
+        if (::geteuid() == 0) changed_ = ::seteuid(65534) == 0;
+    }
+    ~Nobody() {
+        if (changed_) changed_ = ::seteuid(0) == 0;
+    }
+    Nobody(const Nobody&) = delete;
+    Nobody& operator=(const Nobody&) = delete;
+
+private:
+    bool changed_ = false;
+};
+
+}  // namespace
+
+TEST_SUITE("source") {
+    TEST_CASE("a missing file, one that is no database and a missing table are said, and heal") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        Observer observer(metrics_policy(), path);
+        CHECK(has(observer.failure(first_ask), path + ": No such file or directory"));
+        std::ofstream(path) << std::string(5000, 'x');
+        CHECK(has(observer.failure(first_ask), "file is not a database"));
+        std::filesystem::remove(path);
+        { const sqlite::Database other(path, sqlite::Mode::create); }
+        std::ofstream(path) << "";
+        CHECK(has(observer.failure(first_ask), "table \"webhook_metrics\": there is none"));
+        MetricsFile file(path);
+        file.log({.at = begin});
+        CHECK(requests(observer.observe(first_ask)) == 1);
+    }
+
+    TEST_CASE("a table of another shape names the column and the mend") {
+        const auto failure = [](const std::string& schema, Policy policy = metrics_policy()) {
+            const Folder folder;
+            const std::string path = folder.file("m.db");
+            sqlite::Database file(path, sqlite::Mode::create);
+            file.execute(schema);
+            Observer observer(std::move(policy), path);
+            return observer.failure(first_ask);
+        };
+        CHECK(has(failure("create table webhook_metrics (id integer primary key, x)"),
+                  "it has no column webhook_name"));
+        const std::string columns =
+            "webhook_name, user_id, started_at, completed_at, duration_ms, status, error_message,"
+            " request_id, created_at";
+        CHECK(has(failure("create table webhook_metrics (id integer primary key, " + columns + ")"),
+                  "it has no column agent_type"));
+        CHECK(has(failure("create table webhook_metrics (id text primary key, agent_type, " +
+                          columns + ")"),
+                  "id must be INTEGER PRIMARY KEY"));
+        CHECK(has(failure("create table t (id integer primary key, agent_type, " + columns +
+                          "); create view webhook_metrics as select * from t"),
+                  "id must be INTEGER PRIMARY KEY"));
+        CHECK(has(
+            failure("create table webhook_metrics (id integer primary key, agent_type, " + columns +
+                    "); insert into webhook_metrics (webhook_name, created_at)"
+                    " values ('new', '2026-01-01 00:00:00')"),
+            "created_at of new holds text; store milliseconds"));
+        Policy policy = metrics_policy();
+        policy.source.table = "x\"; drop table y; --";
+        CHECK_THROWS_AS(Observer(policy, "unused"), std::invalid_argument);
+    }
+
+    TEST_CASE("a stray time as text does not blind the source") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin});
+        file.database().execute(
+            "insert into webhook_metrics (webhook_name, status, created_at)"
+            " values ('new', 'error', 'now')");
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        CHECK(requests(observer.observe(first_ask)) == 1);
+    }
+
+    TEST_CASE("a locked file is no evidence, and is read when it is free again") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin});
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        file.database().execute("begin exclusive");
+        CHECK(has(observer.failure(first_ask), "database is locked"));
+        file.database().execute("commit");
+        CHECK(requests(observer.observe(first_ask)) == 1);
+        file.database().execute("begin exclusive");
+        CHECK(has(observer.failure(first_ask), "database is locked"));
+        file.database().execute("rollback");
+        CHECK(requests(observer.observe(first_ask)) == 1);
+    }
+
+    TEST_CASE("rows that a writer left in its WAL are seen, and looking leaves the file alone") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        CHECK(file.database().first_text("pragma journal_mode = wal") == "wal");
+        file.database().execute("pragma wal_autocheckpoint = 0");
+        file.log({.at = begin});
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const Look look = observer.observe(first_ask);
+        CHECK(requests(look) == 1);
+        file.log({.at = begin + 1});
+        CHECK(requests(observer.observe(
+                  ask(begin + 10 * second, begin + 20 * second, look.cursor))) == 1);
+        CHECK(std::filesystem::file_size(folder.file("m.db-wal")) > 0);
+    }
+
+    TEST_CASE("a WAL file that nobody holds open is blind with the sentence that mends it") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        auto file = std::make_unique<MetricsFile>(path);
+        file->database().first_text("pragma journal_mode = wal");
+        file->log({.at = begin});
+        file.reset();
+        REQUIRE_FALSE(std::filesystem::exists(path + "-shm"));
+        std::filesystem::permissions(folder.path(), std::filesystem::perms(0555));
+        {
+            const Nobody nobody;
+            Observer observer(metrics_policy(), path);
+            const std::string failure = observer.failure(first_ask);
+            CHECK_MESSAGE(has(failure, "keep one writer connected"), failure);
+        }
+        std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));
+        sqlite::Database writer(path, sqlite::Mode::read_write);
+        writer.execute("select count(*) from webhook_metrics");
+        Observer observer(metrics_policy(), path);
+        CHECK(requests(observer.observe(first_ask)) == 1);
+    }
+
+    TEST_CASE("a file that was replaced is opened anew, and its rows are new") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        auto file = std::make_unique<MetricsFile>(path);
+        for (int i = 0; i < 10; ++i) file->log({.at = begin + i});
+        Observer observer(metrics_policy(), path);
+        const Look look = observer.observe(first_ask);
+        CHECK(requests(look) == 10);
+        std::filesystem::rename(path, folder.file("old.db"));
+        file = std::make_unique<MetricsFile>(path);
+        for (int i = 0; i < 3; ++i) file->log({.at = begin + 11 * second + i});
+        const Look next =
+            observer.observe(ask(begin + 10 * second, begin + 20 * second, look.cursor));
+        CHECK(requests(next) == 3);
+        REQUIRE(next.remarks.size() == 1);
+        CHECK(has(next.remarks[0], "largest id went back from 10 to 3"));
+        file->log({.at = begin + 12 * second});
+        CHECK(requests(observer.observe(
+                  ask(begin + 20 * second, begin + 30 * second, next.cursor))) == 1);
+    }
+
+    TEST_CASE("ids that come out of order are waited for, an hour long") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        const auto insert = [&](std::int64_t id, std::int64_t time) {
+            file.database()
+                .query(
+                    "insert into webhook_metrics (id, webhook_name, status, duration_ms,"
+                    " created_at) values (?1, 'new', 'success', 1, ?2)",
+                    id, time)
+                .run();
+        };
+        insert(1, begin);
+        insert(100, begin);
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        Look look = observer.observe(first_ask);
+        CHECK(requests(look) == 2);
+        insert(50, begin + 1);
+        look = observer.observe(ask(begin + 10 * second, begin + 3600 * second, look.cursor));
+        CHECK(requests(look) == 1);
+        insert(51, begin + 1);
+        look = observer.observe(ask(begin + 3600 * second, begin + 3601 * second, look.cursor));
+        CHECK(requests(look) == 1);
+        look = observer.observe(ask(begin + 3601 * second, begin + 3620 * second, look.cursor));
+        insert(52, begin + 1);  // nobody waits any more
+        look = observer.observe(ask(begin + 3620 * second, begin + 3640 * second, look.cursor));
+        CHECK(requests(look) == 0);
+        CHECK(rows::parse_cursor(look.cursor).open.empty());
+    }
+
+    TEST_CASE("the cursor stays small: the ranges met first are given up, with a remark") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.database().execute("begin");
+        for (int i = 0; i < 4200; ++i) {
+            file.log({.at = begin + i, .took = std::nullopt});
+            file.log({.at = begin + i});
+        }
+        file.database().execute("commit");
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const Look look = observer.observe(first_ask);
+        CHECK(requests(look) == 4200);
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(has(look.remarks[0], "104 ranges of rows that never became final were given up"));
+        CHECK(rows::parse_cursor(look.cursor).open.size() == rows::most_ranges);
+    }
+
+    TEST_CASE("catching up in small looks counts each row once, and later rows need no range") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.database().execute("begin");
+        for (int i = 0; i < 30'000; ++i) file.log({.at = begin + i * 10});
+        file.database().execute("commit");
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        std::string cursor;
+        std::int64_t counted = 0;
+        for (int i = 0; i < 30; ++i) {
+            const Look look = observer.observe(
+                ask(begin + i * 10 * second, begin + (i + 1) * 10 * second, cursor));
+            CHECK(requests(look) == 1000);
+            counted += requests(look);
+            cursor = look.cursor;
+            CHECK(rows::parse_cursor(cursor).open.empty());
+        }
+        CHECK(counted == 30'000);
+    }
+
+    TEST_CASE("the largest possible id is a sentence, not an overflow") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.database().execute(
+            "insert into webhook_metrics (id, webhook_name, status, created_at)"
+            " values (9223372036854775807, 'new', 'error', " +
+            std::to_string(begin) + ")");
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        CHECK(has(observer.failure(first_ask), "largest possible id"));
+    }
+
+    TEST_CASE("a table without an index is read, and the mend is said at the first look") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"), false);
+        file.log({.at = begin});
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const Look look = observer.observe(first_ask);
+        CHECK(requests(look) == 1);
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(has(look.remarks[0], "CREATE INDEX"));
+        file.database().execute(look.remarks[0].substr(look.remarks[0].find("CREATE INDEX")));
+        observer.restart();
+        CHECK(observer.observe(first_ask).remarks.empty());
+    }
+
+    TEST_CASE("the top errors are the canary's most frequent texts with two request ids each") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        for (int i = 0; i < 12; ++i) {
+            file.log({.at = begin + i,
+                      .status = i % 2 == 0 ? "error" : "timeout",
+                      .error = i < 5 ? std::optional<std::string>("no\nroute") : std::nullopt,
+                      .request = "r" + std::to_string(i)});
+        }
+        file.log({.at = begin, .status = "error", .error = std::string(500, 'x')});
+        file.log({.at = begin, .error = "of a success"});
+        file.log({.webhook = "old-a", .at = begin, .status = "error", .error = "of the baseline"});
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const auto errors = observer.top_errors(at(begin), at(begin + second));
+        REQUIRE(errors.size() == 3);
+        CHECK(has(errors[0].message, "route"));
+        CHECK_FALSE(has(errors[0].message, "\n"));
+        CHECK(errors[0].times == 5);
+        CHECK(errors[0].request_ids == std::vector<std::string>{"r4", "r3"});
+        CHECK(errors[1].message == "timeout");
+        CHECK(errors[1].times == 4);
+        CHECK(errors[2].message == "error");
+        CHECK(observer.top_errors(at(begin + second), at(begin + 2 * second)).empty());
+    }
+
+    TEST_CASE("a damaged cursor is a sentence, never a crash or a silent restart") {
+        rows::Cursor cursor{at(begin),
+                            at(begin + 5),
+                            900,
+                            {{3, 5, at(1)}, {7, 7, at(2)}},
+                            {{1, 1, at(3)}},
+                            {0xfedcba9876543210ULL, 1}};
+        const std::string text = rows::to_text(cursor);
+        CHECK(rows::parse_cursor(text) == cursor);
+        cursor = {at(-1), at(-1), -5, {{-9, -7, at(-3)}}, {}, {}};
+        CHECK(rows::parse_cursor(rows::to_text(cursor)) == cursor);
+        // From there on a shorter text is another cursor.
+        for (std::size_t i = 0; i < text.find("told=") + 5; ++i) {
+            CHECK_THROWS_AS(rows::parse_cursor(text.substr(0, i)), std::runtime_error);
+        }
+        for (const char* bad : {"", "2 since=1", "1 since=1 to=2 next=3 open=2:1:5 hung= told=",
+                                "1 since=1 to=2 next=3 open=1:3:5 hung= told=",
+                                "1 since=1 to=2 next=9 open=4:4:5,3:3:5 hung= told=",
+                                "1 since=1 to=2 next=9 open=4:4:5, hung= told=",
+                                "1 since=99999999999999999999 to=2 next=9 open= hung= told=",
+                                "1 since=1 to=2 next=9 open= hung= told=xyz",
+                                "1 since=1 to=2 next=9 open= hung= told=1 "}) {
+            CAPTURE(bad);
+            CHECK_THROWS_AS(rows::parse_cursor(bad), std::runtime_error);
+        }
+        std::mt19937 random(3);
+        for (int i = 0; i < 20'000; ++i) {
+            std::string hurt = text;
+            hurt[random() % hurt.size()] = static_cast<char>(random() % 256);
+            rows::Cursor read;
+            try {
+                read = rows::parse_cursor(hurt);
+            } catch (const std::runtime_error&) {
+                continue;
+            }
+            // What is accepted is a cursor that would be written again.
+            if (rows::parse_cursor(rows::to_text(read)) != read) FAIL_CHECK(hurt);
+        }
+    }
+
+    TEST_CASE("an unknown kind or connection is named") {
+        StillClock clock;
+        asio::io_context io;
+        Settings settings;
+        Policy policy = metrics_policy();
+        const auto failure = [&] {
+            try {
+                make_source(policy, settings, io.get_executor(), clock);
+            } catch (const std::invalid_argument& error) {
+                return std::string(error.what());
+            }
+            return std::string();
+        };
+        CHECK(has(failure(), "source.connection \"metrics\" is not among"));
+        settings.connections["metrics"] = {"metrics", "slack", "", "", ""};
+        CHECK(has(failure(), "of kind slack"));
+        policy.source.kind = "oracle";
+        CHECK(has(failure(), "known: sqlite"));
+        policy.source.kind = "sqlite";
+        settings.connections["metrics"] = metrics_connection("/nowhere/m.db");
+        CHECK(failure().empty());  // nothing is opened yet
+    }
+}
+
+}  // namespace canaryd::testing

@@ -1,0 +1,333 @@
+// Triggers' windows are what a person would count, and rows not to be believed are left out of
+// everything.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+#include "daemon/sources/cursor.hpp"
+#include "daemon/sources/sqlite_sql.hpp"
+#include "tests/metrics_file.hpp"
+
+namespace canaryd::testing {
+namespace {
+
+constexpr std::int64_t second = 1000;
+constexpr std::int64_t begin = 1'764'331'200'000;
+
+TimePoint at(std::int64_t ms) {
+    return TimePoint(Duration(ms));
+}
+
+Ask ask(std::int64_t from, std::int64_t to, std::string cursor = {}) {
+    Ask ask;
+    ask.from = at(from);
+    ask.to = at(to);
+    ask.gate_from = ask.windows_from = at(begin);
+    ask.cursor = std::move(cursor);
+    return ask;
+}
+
+Trigger trigger(std::string name, Trigger::Kind kind, Duration over) {
+    Trigger trigger;
+    trigger.name = std::move(name);
+    trigger.metric = trigger.name;
+    trigger.kind = kind;
+    trigger.over = over;
+    return trigger;
+}
+
+const Window* window(const Look& look, const std::string& trigger, Population who,
+                     const std::string& segment = {}) {
+    for (const Window& window : look.windows) {
+        if (window.trigger == trigger && window.who == who && window.segment == segment)
+            return &window;
+    }
+    return nullptr;
+}
+
+std::int64_t total_requests(const Look& look) {
+    std::int64_t requests = 0;
+    for (const Tally& tally : look.on_time) requests += tally.segment.empty() ? tally.requests : 0;
+    return requests;
+}
+
+/// A policy with one number trigger.
+Policy number_policy(const std::string& query) {
+    Policy policy = metrics_policy();
+    policy.triggers = {trigger("dead-letters", Trigger::Kind::number, std::chrono::minutes{15})};
+    policy.metrics = {{"dead-letters", query}};
+    return policy;
+}
+
+struct Number {
+    std::optional<double> value;
+    std::string remark;
+};
+Number number(const std::string& file, const std::string& query) {
+    Observer observer(number_policy(query), file);
+    const Look look = observer.observe(ask(begin, begin + 60 * second));
+    REQUIRE(window(look, "dead-letters", Population::canary) != nullptr);
+    return {window(look, "dead-letters", Population::canary)->value,
+            look.remarks.empty() ? "" : look.remarks.back()};
+}
+
+}  // namespace
+
+TEST_SUITE("source") {
+    TEST_CASE("a trigger's window is what a person counts by hand") {
+        std::mt19937 random(7);
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        Policy policy = metrics_policy();
+        Trigger failed = trigger("failed", Trigger::Kind::share, std::chrono::minutes{5});
+        Trigger slow = trigger("slow", Trigger::Kind::share, std::chrono::minutes{5});
+        slow.signal = {Signal::Kind::slower, std::chrono::seconds{5}};
+        slow.each_segment = true;
+        Trigger silent = trigger("silent", Trigger::Kind::traffic, std::chrono::minutes{5});
+        policy.triggers = {failed, slow, silent};
+        std::vector<Logged> rows;
+        for (int i = 0; i < 3000; ++i) {
+            Logged row;
+            row.webhook = std::array{"new", "old-a", "old-b", "x"}[random() % 4];
+            row.at = begin + static_cast<std::int64_t>(random() % 900'000);
+            if (random() % 4 > 0) row.user = "u" + std::to_string(random() % 30);
+            if (random() % 4 > 0) row.agent = random() % 2 == 0 ? "jobs" : "rides";
+            if (random() % 4 == 0) row.status = random() % 2 == 0 ? "error" : "timeout";
+            row.took = static_cast<std::int64_t>(random() % 10'000);
+            if (random() % 20 == 0) row.took.reset();  // running, or a failure without a time
+            rows.push_back(row);
+            file.log(row);
+        }
+        Observer observer(policy, folder.file("m.db"));
+        const std::int64_t to = begin + 700 * second;
+        const Look look = observer.observe(ask(begin + 600 * second, to));
+        for (const Window& seen : look.windows) {
+            CAPTURE(seen.trigger);
+            CAPTURE(seen.segment);
+            const bool is_slow = seen.trigger == "slow";
+            const bool traffic = seen.trigger == "silent" || seen.trigger == "expect_traffic";
+            Window expected;
+            std::set<std::string> users;
+            int own = 0;
+            for (const Logged& row : rows) {
+                const bool ours = seen.who == Population::canary
+                                      ? row.webhook == "new"
+                                      : row.webhook == "old-a" || row.webhook == "old-b";
+                if (!ours || at(row.at) < seen.from || row.at >= to) continue;
+                if (!seen.segment.empty() && row.agent != seen.segment) continue;
+                const bool running = row.status == "success" && !row.took;
+                if (running && !traffic && to - row.at <= 60 * second) continue;
+                ++expected.requests;
+                const bool event =
+                    is_slow ? running || row.status == "timeout" || row.took.value_or(0) > 5000
+                            : running || row.status != "success";
+                if (!event || traffic) continue;
+                ++expected.failures;
+                users.insert(row.user ? *row.user : "#" + std::to_string(++own));
+            }
+            CHECK(seen.requests == expected.requests);
+            CHECK(seen.failures == expected.failures);
+            CHECK(seen.users == static_cast<std::int64_t>(users.size()));
+        }
+        // failed 2, slow 2 agents on 2 sides, silent 2, expect_traffic 2
+        CHECK(look.windows.size() == 10);
+        REQUIRE(window(look, "failed", Population::canary) != nullptr);
+        CHECK(window(look, "failed", Population::canary)->from == at(begin + 400 * second));
+        CHECK(window(look, "expect_traffic", Population::canary)->from == at(begin));
+    }
+
+    TEST_CASE("a peek answers for 1 of 1 triggers only, counts nothing and moves nothing") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin + second, .status = "error"});
+        Policy policy = metrics_policy();
+        policy.triggers = {trigger("fast", Trigger::Kind::share, std::chrono::minutes{5}),
+                           trigger("slow", Trigger::Kind::share, std::chrono::minutes{5})};
+        policy.triggers[0].needed = policy.triggers[0].looks = 1;
+        Observer observer(policy, folder.file("m.db"));
+        Ask peek = ask(begin, begin + 10 * second);
+        peek.peek = true;
+        const Look peeked = observer.observe(peek);
+        CHECK(peeked.windows.size() == 2);
+        CHECK(window(peeked, "fast", Population::canary)->failures == 1);
+        CHECK(peeked.on_time.empty());
+        CHECK(peeked.cursor.empty());
+        CHECK(total_requests(observer.observe(ask(begin, begin + 10 * second))) == 1);
+    }
+
+    TEST_CASE("no window begins before the exposure") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin + second, .status = "error"});
+        Policy policy = metrics_policy();
+        policy.triggers = {trigger("failed", Trigger::Kind::share, std::chrono::minutes{5})};
+        Observer observer(policy, folder.file("m.db"));
+        Ask look = ask(begin, begin + 10 * second);
+        look.windows_from = at(begin + 2 * second);
+        CHECK(window(observer.observe(look), "failed", Population::canary)->requests == 0);
+        look.windows_from = at(begin + 20 * second);  // later than the look's end: an empty window
+        const Look empty = observer.observe(look);
+        CHECK(window(empty, "failed", Population::canary)->from == look.to);
+    }
+
+    TEST_CASE("garbage rows are left out of counts and windows, and said with an example") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        const auto insert = [&](const std::string& values) {
+            file.database().execute(
+                "insert into webhook_metrics (webhook_name, status, duration_ms, created_at,"
+                " started_at, completed_at) values ('new', " +
+                values + ")");
+        };
+        const std::string now = std::to_string(begin + second);
+        file.log({.at = begin + second});
+        insert("'foo', 10, " + now + ", null, null");
+        insert("null, 10, " + now + ", null, null");
+        insert("'success', 'NaN', " + now + ", null, null");
+        insert("'error', -5, " + now + ", null, null");
+        insert("'success', 1000000000000000000, " + now + ", null, null");
+        insert("'success', 9e999, " + now + ", null, null");
+        insert("'error', 10, '2026-01-01 00:00:00', null, null");
+        insert("'error', 10, null, null, null");
+        insert("'error', 10, 1764331201, null, null");  // seconds
+        insert("'error', 10, " + now + ".5, null, null");
+        insert("x'00ff', 10, " + now + ", null, null");
+        insert("'success', null, " + now + ", 'then', 'now'");
+        insert("'success', null, " + now + ", 9223372036854775807, -9223372036854775808");
+        Policy policy = metrics_policy();
+        policy.triggers = {trigger("failed", Trigger::Kind::share, std::chrono::minutes{5})};
+        Observer observer(policy, folder.file("m.db"));
+        const Look look = observer.observe(ask(begin, begin + 10 * second));
+        CHECK(total_requests(look) == 1);
+        CHECK(window(look, "failed", Population::canary)->requests == 1);
+        CHECK(window(look, "failed", Population::canary)->failures == 0);
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(look.remarks[0] ==
+              "13 rows were left out as not to be believed, the first: row 2, status \"foo\"");
+        const Look next =
+            observer.observe(ask(begin + 10 * second, begin + 20 * second, look.cursor));
+        CHECK(next.remarks.empty());
+    }
+
+    TEST_CASE("a hostile value in a remark cannot forge a line") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin, .status = "x\n\x1b[2Jrolled back" + std::string(100'000, 'y')});
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const Look look = observer.observe(ask(begin, begin + second));
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(look.remarks[0].size() < 200);
+        CHECK(look.remarks[0].find_first_of("\n\x1b") == std::string::npos);
+    }
+
+    TEST_CASE("a failure needs no times, and a fraction of a millisecond is slower") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.log({.at = begin, .took = std::nullopt, .status = "error"});
+        file.log({.at = begin, .took = 2000});
+        file.database().execute(
+            "insert into webhook_metrics (webhook_name, status, duration_ms, created_at)"
+            " values ('new', 'success', 2000.5, " +
+            std::to_string(begin) + ")");
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        const Look look = observer.observe(ask(begin, begin + second));
+        CHECK(look.on_time[0].requests == 3);
+        CHECK(look.on_time[0].events[0].raw == 1);
+        CHECK(look.on_time[0].events[1].raw == 1);
+    }
+
+    TEST_CASE("an unexpected agent counts in the total and is reported once") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        Observer observer(metrics_policy(), folder.file("m.db"));
+        for (int i = 0; i < 5; ++i)
+            file.log({.agent = "robot" + std::to_string(i % 4), .at = begin});
+        const Look first = observer.observe(ask(begin, begin + second));
+        CHECK(total_requests(first) == 5);
+        REQUIRE(first.remarks.size() == 1);
+        CHECK(first.remarks[0].find("\"robot0\", \"robot1\", \"robot2\" and 1 more") !=
+              std::string::npos);
+        observer.restart();
+        file.log({.agent = "robot1", .at = begin + second});
+        CHECK(observer.observe(ask(begin + second, begin + 2 * second, first.cursor))
+                  .remarks.empty());
+    }
+
+    TEST_CASE("a number trigger's query gives one finite number, or a remark and no value") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        MetricsFile file(path);
+        file.database().execute("create table webhook_dlq (created_at integer)");
+        for (int i = 0; i < 5; ++i) {
+            file.database().execute("insert into webhook_dlq values (" +
+                                    std::to_string(begin + i * 20 * second) + ")");
+        }
+        const std::string from = "select count(*) from webhook_dlq where created_at ";
+        CHECK(number(path, from + ">= $1 and created_at < $2").value == 3);
+        CHECK(number(path, from + "< $2 and created_at >= $1 -- not $1").value == 3);
+        CHECK(number(path, "select $2 - $1").value == 60'000);
+        CHECK(
+            number(path, "/* $2 */ select length('$2') + \"$1\" from (select 1 as \"$1\")").value ==
+            3);
+        const auto refused = [&](const std::string& query, const std::string& why) {
+            const Number got = number(path, query);
+            CAPTURE(query);
+            CHECK_FALSE(got.value);
+            CHECK(got.remark.find("trigger dead-letters has no number: ") == 0);
+            CHECK_MESSAGE(got.remark.find(why) != std::string::npos, got.remark);
+        };
+        refused("select max(created_at) from webhook_dlq where created_at < 0", "NULL");
+        refused("select 'NaN'", "the text \"NaN\"");
+        refused("select 9e999 - 9e999", "NULL");  // SQLite's NaN
+        refused("select 9e999", "finite");
+        refused("select 1, 2", "one column");
+        refused("select 1 union select 2", "more than one row");
+        refused("select 1 where 0", "no row");
+        refused("select $1 + $2 + $3", "$1 and $2");
+        refused("select nothing from nowhere", "nowhere");
+        refused("select", "incomplete");
+        refused("", "SELECT");
+        refused("delete from webhook_dlq returning 1", "SELECT");
+        refused("with a as (select 1) delete from webhook_dlq returning 1", "write nothing");
+        refused("pragma query_only = 0", "SELECT");
+        CHECK(number(path, "select count(*) from webhook_dlq").value == 5);
+    }
+
+    TEST_CASE("every statement goes by an index or by the id") {
+        const Folder folder;
+        MetricsFile file(folder.file("m.db"));
+        file.database().execute(
+            "create index by_status on webhook_metrics (status, created_at desc)");
+        file.database().execute(
+            "create index by_user on webhook_metrics (user_id, created_at desc)");
+        for (int i = 0; i < 2000; ++i) file.log({.user = "u", .at = begin + i, .status = "error"});
+        const auto table = rows::sql::table_of(metrics_policy());
+        rows::WindowAsk each;
+        each.each_segment = true;
+        each.signal = Signal{Signal::Kind::slower, std::chrono::seconds{5}};
+        rows::WindowAsk failed;
+        failed.signal = Signal{};
+        for (const bool analysed : {false, true}) {
+            if (analysed) file.database().execute("analyze");
+            for (const std::string& statement :
+                 {rows::sql::read(table), rows::sql::events(table, std::chrono::seconds{2}),
+                  rows::sql::first_id(table), rows::sql::window(table, {}, 1),
+                  rows::sql::window(table, failed, 1), rows::sql::window(table, each, 2),
+                  rows::sql::top_errors(table), rows::sql::request_ids(table)}) {
+                sqlite::Statement plan = file.database().prepare("explain query plan " + statement);
+                std::string text;
+                while (plan.step()) text += plan.text(3) + "; ";
+                CAPTURE(statement);
+                CHECK_MESSAGE(text.find("SCAN webhook_metrics") == std::string::npos, text);
+                const bool good =
+                    text.find("by_name (webhook_name=? AND created_at") != std::string::npos ||
+                    text.find("INTEGER PRIMARY KEY (rowid>? AND rowid<?)") != std::string::npos;
+                CHECK_MESSAGE(good, text);
+            }
+        }
+    }
+}
+
+}  // namespace canaryd::testing

@@ -1,0 +1,298 @@
+// What people read: every page from one state.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "canaryd/text.hpp"
+#include "tests/text_story.hpp"
+
+using namespace canaryd;
+using namespace canaryd::story;
+using text::Paper;
+
+TEST_SUITE("text") {
+    TEST_CASE("a healthy rollout says that nothing needs you and when the next step may come") {
+        const std::string page = text::status_page(healthy());
+        CHECK(has(page, "unified-webhook   HEALTHY   10 % on wa-webhook-unified"));
+        CHECK(has(page, "week4, step 1 of 3"));
+        CHECK(has(flat(page), "Nothing needs you. Next: 50 %, not before Mon 18 Jan 09:40 UTC"));
+        CHECK(has(page, "2d 4h 20m of 7d"));
+        CHECK(has(page, "not counted: 40m blind"));
+        CHECK(has(flat(page), "wanted 10 %, served 10 % (read back 12s ago)"));
+        CHECK(has(page, "revision 641"));
+        CHECK(text::exit_code(healthy()) == 0);
+    }
+
+    TEST_CASE("the criteria table shows rate, bound, legacy and limit, success as 1 - errors") {
+        const std::string page = flat(text::status_page(healthy()));
+        CHECK(has(page, "errors 35,400 req 0.38 %"));
+        CHECK(has(page, "0.41 % 1 %"));
+        CHECK(has(page, "latency over 2s 35,400 req 1.9 %"));
+        CHECK(has(page, "p95 (estimate) 1.58 s 1.58 s 2 s"));
+        CHECK(has(page, "success 99.62 %"));
+        CHECK(has(page, "1 - errors"));
+    }
+
+    TEST_CASE("an agent with too few requests to prove is named as such") {
+        const std::string page = text::status_page(healthy());
+        CHECK(has(flat(page), "waiter 430 3 0.7 %"));
+        CHECK(has(page, "too few to prove"));
+        View unseen = healthy();
+        unseen.rollout.segments[1].users.clear();
+        CHECK(has(text::status_page(unseen), "not seen enough"));
+        CHECK(has(flat(text::status_page(unseen)), "[ ] 1 of 2 agents seen"));
+    }
+
+    TEST_CASE("no line of a page is wider than the paper") {
+        View view = rolled_back();
+        view.rollout.reason +=
+            " and a long explanation that goes on and on, word after word, so "
+            "that it cannot fit in a line of any terminal";
+        for (const int width : {60, 80, 120}) {
+            CAPTURE(width);
+            CHECK(longest_line(text::status_page(healthy(), Paper{width, false})) <=
+                  static_cast<std::size_t>(width));
+            CHECK(longest_line(text::status_page(view, Paper{width, false})) <=
+                  static_cast<std::size_t>(width));
+        }
+        CHECK(longest_line(text::policy_page(plan(), false)) <= 80);
+    }
+
+    TEST_CASE("colours come only when asked") {
+        CHECK(!has(text::status_page(healthy()), "\x1b"));
+        CHECK(has(text::status_page(healthy(), Paper{80, true}), "\x1b[1;32mHEALTHY\x1b[0m"));
+        CHECK(has(text::status_page(rolled_back(), Paper{80, true}), "\x1b[1;31mROLLED BACK"));
+    }
+
+    TEST_CASE("a text from outside cannot move the cursor or forge a line") {
+        View view = healthy();
+        view.source_error = "boom\x1b[2J\nHEALTHY";
+        view.router_error = "bidi \xE2\x80\xAE and bad \xFF byte";
+        view.remarks = {"row 7: \a"};
+        view.rollout.paused = Paused{"eve\r", view.now, "\x1b]0;title\x07"};
+        const std::string page = text::status_page(view, Paper{80, false});
+        CHECK(!has(page, "\x1b"));
+        CHECK(!has(page, "\r"));
+        CHECK(!has(page, "\a"));
+        CHECK(!has(page, "\xE2\x80\xAE"));
+        CHECK(!has(page, "\xFF"));
+        CHECK(!has(page, "\nHEALTHY"));
+        CHECK(!has(text::explain(view), "\x1b"));
+    }
+
+    TEST_CASE("each state has its word, its way out and its exit status") {
+        struct Case {
+            View view;
+            std::string word, words;
+            int code;
+        };
+        std::vector<Case> cases;
+        cases.push_back({rolled_back(), "ROLLED BACK", "canaryctl ack", 3});
+        cases.push_back({held(Hold::Kind::drift, "the route was lowered"), "HELD",
+                         "canaryctl resume --reason", 4});
+        cases.push_back(
+            {held(Hold::Kind::unproven, "week4 has lasted 21d"), "HELD", "canaryctl extend", 4});
+        cases.push_back({held(Hold::Kind::blind, "no metrics"), "BLIND",
+                         "resumes by itself when metrics are back", 4});
+        cases.push_back({held(Hold::Kind::shared_outage, "both fail"), "HELD",
+                         "resumes by itself when legacy is well", 4});
+        View view = healthy();
+        view.rollout.paused = Paused{"alice", view.now - 1h, "lunch"};
+        cases.push_back({view, "PAUSED", "Paused by alice since", 4});
+        view = healthy();
+        view.rollout.ledger.waiting = Waiting{};
+        view.rollout.ledger.waiting->since = view.now - 1min;
+        cases.push_back({view, "WAITING", "roll back or hold", 4});
+        view = healthy();
+        view.rollout.suspicious = true;
+        cases.push_back({view, "SUSPICIOUS", "Promotion waits", 0});
+        view = healthy();
+        view.rollout.status = Status::pending;
+        view.rollout.applied.reset();
+        cases.push_back({view, "STARTING", "the router confirms 10 %", 0});
+        view = healthy();
+        view.rollout.baked = 7 * day;
+        view.rollout.proven = false;
+        cases.push_back({view, "UNPROVEN", "Next: 50 %. Missing:", 0});
+        view = healthy();
+        view.rollout.step = 2;
+        view.rollout.status = Status::finishing;
+        cases.push_back({view, "FINISHING", "canaryctl finish --reason", 4});
+        view.rollout.status = Status::finished;
+        cases.push_back({view, "FINISHED", "Nothing needs you", 0});
+        for (const Case& one : cases) {
+            CAPTURE(one.word);
+            CHECK(text::state_word(one.view) == one.word);
+            CHECK(text::exit_code(one.view) == one.code);
+            CHECK(has(text::status_page(one.view), one.word));
+            CHECK(has(flat(text::status_page(one.view)), one.words));
+            CHECK(has(text::status_line(one.view), one.word));
+        }
+    }
+
+    TEST_CASE("a rollout without a single request is not called healthy") {
+        View view = healthy();
+        view.rollout.canary = Seen{};
+        CHECK(text::state_word(view) == "STARTING");
+    }
+
+    TEST_CASE("a person's hold is shown before a hold that heals") {
+        View view = held(Hold::Kind::blind, "no metrics");
+        view.rollout.holds.push_back({Hold::Kind::trigger, "silent", view.now, "too quiet"});
+        CHECK(text::state_word(view) == "HELD");
+        const std::string page = flat(text::status_page(view));
+        CHECK(has(page, "too quiet. When it is understood"));
+        CHECK(has(page, "no metrics (ends by itself)"));
+    }
+
+    TEST_CASE("blind but not held yet says when it will be") {
+        View view = healthy();
+        view.rollout.blind_since = view.now - 5min;
+        view.rollout.blind_why = "sqlite metrics.db: gone";
+        CHECK(text::state_word(view) == "BLIND");
+        CHECK(text::exit_code(view) == 0);
+        CHECK(has(text::what_next(view), "held from Wed 13 Jan 14:10 UTC on"));
+        CHECK(has(text::what_next(view), "metrics.db: gone"));
+    }
+
+    TEST_CASE("users on legacy is said only after the router confirmed it") {
+        CHECK(has(text::what_next(rolled_back()), "Users are on legacy since 13:59:00 UTC"));
+        View view = rolled_back();
+        view.served->weight = Weight{5000};
+        view.router_error = "disk full";
+        CHECK(has(text::what_next(view), "NOT all on legacy yet: the router serves 50 %"));
+        CHECK(has(text::what_next(view), "disk full"));
+        view.served.reset();
+        view.rollout.applied = Weight{5000};
+        CHECK(has(text::what_next(view), "has not confirmed it yet"));
+    }
+
+    TEST_CASE("a rollback's page names why, who, the route, legacy and what to do next") {
+        const std::string page = flat(text::status_page(rolled_back()));
+        CHECK(has(page, "ROLLED BACK 0 % on wa-webhook-unified was 50 %, week5"));
+        CHECK(has(page, "Why criterion errors, agent rides: 12 of 126 requests failed"));
+        CHECK(has(page, "errors, agent rides: 22 of 5,510 requests failed"));
+        CHECK(has(page, "The other 1 agent: no suspicion"));
+        CHECK(has(page, "3ms after the decision"));
+        CHECK(has(page, "Legacy 0.41 % errors"));
+        CHECK(has(page, "Bake seen: week4 7d, week5 2d 4h 20m."));
+        CHECK(has(page, "it will not rise again"));
+        CHECK(has(page, "canaryctl start unified-webhook"));
+    }
+
+    TEST_CASE("past the cap of the harm shown, the highest rate is named") {
+        View view = rolled_back();
+        for (const std::size_t stream : {0U, 1U, 2U}) {
+            view.rollout.ledger.streams[stream].ln_r[4] = 700;
+        }
+        CHECK(has(text::explain(view), "Most harm: errors, agent waiter: 3 of 430"));
+    }
+
+    TEST_CASE("explain fits in a dozen lines and names what is missing") {
+        View view = healthy();
+        view.rollout.proven = false;
+        view.rollout.suspicious = true;
+        view.rollout.paused = Paused{"alice", view.now, "lunch"};
+        view.rollout.holds.push_back({Hold::Kind::drift, "", view.now, "lowered by hand"});
+        const std::string page = text::explain(view);
+        CHECK(lines_of(page) <= 12);
+        CHECK(has(page, "paused by alice"));
+        CHECK(has(page, "lowered by hand"));
+        CHECK(has(page, "To go to 50 %, this is missing:"));
+        const std::string back = text::explain(rolled_back());
+        CHECK(lines_of(back) <= 12);
+        CHECK(has(back, "was rolled back from 50 % (week5) by canaryd on"));
+        CHECK(has(back, "Most harm: errors, agent rides: 22 of 5,510"));
+        CHECK(has(back, "Legacy at the same step: 0.41 %"));
+    }
+
+    TEST_CASE("no page says nats, e-value or martingale") {
+        for (const View& view : {healthy(), rolled_back()}) {
+            const std::string all = text::status_page(view) + text::explain(view) +
+                                    text::report(view.rollout, view.policy, view.now) +
+                                    text::policy_page(view.policy, true);
+            for (const char* word : {"nats", "e-value", "martingale", "ln M"}) {
+                CHECK(!has(all, word));
+            }
+        }
+    }
+
+    TEST_CASE("explain trigger can be checked by hand and names the ones there are") {
+        View view = healthy();
+        TriggerState& state = view.rollout.triggers["error-burst"];
+        state.last.from = monday;
+        state.last.to = monday + 5min;
+        state.last.requests = 200;
+        state.last.failures = 14;
+        state.fired = 1;
+        state.seen = 1;
+        const std::string page = text::explain_trigger(view, "error-burst");
+        CHECK(has(page, "14 of 200 requests failed"));
+        CHECK(has(page, "1 needed: fires"));
+        CHECK(has(page, "looks, newest first: broken"));
+        CHECK(has(page, "2027-01-11T09:00:00.000Z up to and without 2027-01-11T09:05:00.000Z"));
+        CHECK(has(page, "rolls back at once"));
+        CHECK(has(text::status_page(view), "1 armed, 1 fired"));
+        CHECK(has(text::explain_trigger(view, "eror"), "There are: error-burst."));
+    }
+
+    TEST_CASE("the policy page says 44 days, what proves, what rolls back and what is promised") {
+        const std::string page = flat(text::policy_page(plan(), false));
+        CHECK(has(page, "7d + 7d + 30d = 44d at the earliest"));
+        CHECK(has(page, "after 14d week6 100 %"));
+        CHECK(has(page, "errors, success: failed requests (errors and timeouts) proven below 1 %"));
+        CHECK(has(page,
+                  "None at all in 393 requests proves it; at half the limit it takes about "
+                  "3,400"));
+        CHECK(has(page, "requests slower than 2s proven below 5 %"));
+        CHECK(has(page, "trigger error-burst: error_rate above 5% over 5m"));
+        CHECK(has(page, "roll back at most 1 by mistake"));
+        CHECK(has(page, "The triggers are outside of that promise"));
+        CHECK(has(page, "NOBODY"));
+        CHECK(!has(page, "evaluate_every"));
+    }
+
+    TEST_CASE("check --explain lists every field with its value") {
+        const std::string page = flat(text::policy_page(plan(), true));
+        for (const char* words :
+             {"evaluate_every 5m", "peek_every 15s", "warm_up 10m", "settle 30s",
+              "false_rollback 1 %", "max_step 3 x bake", "suspicious 5 of 100",
+              "blind.rollback_after never", "finish.soak 30d"}) {
+            CAPTURE(words);
+            CHECK(has(page, words));
+        }
+    }
+
+    TEST_CASE("the requests that prove health are those of the gate itself") {
+        CHECK(text::requests_to_prove(0.01, 0, 0.05) == 393);
+        CHECK(text::requests_to_prove(0.05, 0, 0.05) == 78);
+        CHECK(text::requests_to_prove(0.01, 0.005, 0.05) == 3358);
+        CHECK(log_e_promote(393, 0, 0.01) >= -std::log(0.05));
+        CHECK(log_e_promote(392, 0, 0.01) < -std::log(0.05));
+    }
+
+    TEST_CASE("the report says state, bake, criteria, agents and when the next one comes") {
+        const View view = healthy();
+        const std::string page = text::report(view.rollout, view.policy, view.now);
+        CHECK(has(page, "unified-webhook: healthy at 10 % (week4, day 3)"));
+        CHECK(has(page, "Bake 2d 4h 20m of 7d."));
+        CHECK(has(page, "errors: 134 of 35,400 requests failed (0.38 %), proven below"));
+        CHECK(has(page, "limit 1 %; legacy 0.41 %"));
+        CHECK(has(page, "All 2 agents seen; quietest: waiter, 430 requests"));
+        CHECK(has(page, "Not counted as bake: 40m blind"));
+        CHECK(has(page, "Revision 641; next report Wed 13 Jan 20:00 UTC"));
+    }
+
+    TEST_CASE("a policy or state that is not filled in makes no page crash") {
+        const View nothing;
+        CHECK(has(text::status_page(nothing), "no policy"));
+        CHECK(text::explain(nothing).empty());
+        CHECK(has(text::policy_page(nothing.policy, false), "no steps"));
+        View fresh;
+        fresh.policy = plan();
+        fresh.rollout.name = "unified-webhook";
+        CHECK(has(text::status_page(fresh), "STARTING"));
+        CHECK(!text::explain(fresh).empty());
+    }
+}
