@@ -157,10 +157,15 @@ Async<> Controller::Impl::decide(std::shared_ptr<Item> item) {
     }
     if (item->entry->unrecorded) {
         // What was done while the store could not be written is recorded before anything else.
-        Event late = *item->entry->unrecorded;
-        if (late.role.find("late") == std::string::npos) late.role += ", recorded late";
-        const auto nobody_waits = std::make_shared<Reply>(executor);
-        co_await apply(item->entry, late, nobody_waits);
+        Event late = item->entry->unrecorded->event;
+        late.role += ", recorded late";
+        const auto recorded = std::make_shared<Reply>(executor);
+        co_await apply(item->entry, late, recorded);
+        if (recorded->error) {
+            fail(item->reply, recorded->error);
+            co_return;
+        }
+        item->entry->unrecorded.reset();
     }
     Event event{clock.now(), item->by.name, item->by.role, std::move(item->what)};
     if (auto* looked = std::get_if<event::Looked>(&event.what)) {
@@ -232,8 +237,8 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     }
     const bool lowers = transition.next.desired < entry->rollout.desired;
     if (trouble || unknown) {
-        if (lowers) {
-            entry->unrecorded = event;
+        if (lowers && !entry->unrecorded) {
+            entry->unrecorded = Entry::Unrecorded{event, transition.next.desired};
             entry->steer_wake.ring();
         }
         if (unknown) {
@@ -245,7 +250,6 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
         co_return;
     }
     store_trouble.clear();
-    entry->unrecorded.reset();
     entry->rollout = transition.next;
     for (const Owed& one : owed) enqueue(*entry, one);
     entry->steer_wake.ring();

@@ -42,7 +42,11 @@ struct Entry {
     std::vector<std::string> remarks;
     std::optional<SteadyPoint> look_due;  // when the present look should have been taken
     // The store could not take a lowering: acted upon all the same, and recorded when it can.
-    std::optional<Event> unrecorded;
+    struct Unrecorded {
+        Event event;
+        Weight weight;
+    };
+    std::optional<Unrecorded> unrecorded;
 };
 
 /// The answer to one message, for whoever waits for it.

@@ -168,7 +168,7 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
     const Rollout& rollout = entry->rollout;
     Order order;
     order.name = rollout.name.empty() ? entry->policy.name : rollout.name;
-    order.weight = entry->unrecorded ? nobody : rollout.desired;
+    order.weight = entry->unrecorded ? entry->unrecorded->weight : rollout.desired;
     order.revision = entry->served ? entry->served->revision + 1 : 1;
     order.decided = rollout.ordered;
     order.by = engine.name;

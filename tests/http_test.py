@@ -29,7 +29,8 @@ PAUSE = "/api/v1/rollouts/demo/pause"
 class Daemon:
     """The daemon under attack, in a folder of its own."""
 
-    def __init__(self):
+    def __init__(self, passed=False):
+        """`passed`: the Unix socket comes from the parent, as systemd would give it."""
         self.folder = Path(tempfile.mkdtemp(prefix="canaryd-http-"))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -38,9 +39,18 @@ class Daemon:
         config.write_text(f"listen: 127.0.0.1:{self.port}\n")
         self.path = str(self.folder / "canaryd.sock")
         self.log = open(self.folder / "log", "wb")
-        self.process = subprocess.Popen(
-            [CANARYD, "--config", str(config), "--state-dir", str(self.folder)],
-            stdout=self.log, stderr=self.log)
+        command = [CANARYD, "--config", str(config), "--state-dir", str(self.folder)]
+        if passed:
+            self.path = str(self.folder / "passed.sock")
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(self.path)
+                listener.listen()
+                fd = listener.fileno()
+                script = f'exec 3<&{fd}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"'
+                self.process = subprocess.Popen(["sh", "-c", script, "sh", *command],
+                                                pass_fds=[fd], stdout=self.log, stderr=self.log)
+        else:
+            self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         end = time.monotonic() + 20
         while not self.alive():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -496,6 +506,20 @@ def many_connections(suite):
     suite.case("32 connections of one peer, and the socket is free", check)
 
 
+def passed_socket(suite):
+    def check():
+        daemon = Daemon(passed=True)  # It waits until GET /healthz is answered on that socket.
+        try:
+            if (daemon.folder / "canaryd.sock").exists():
+                return "it made a socket of its own as well"
+            answers = answers_in(talk(daemon, True, [post("Content-Length: 2", body=b"{}")]))
+            return None if answers[0].status == 404 else f"got {answers}"
+        finally:
+            daemon.stop()
+
+    suite.case("a socket passed by systemd takes the place of the own one", check)
+
+
 def main():
     daemon = Daemon()
     try:
@@ -520,6 +544,7 @@ def main():
         for thread in slow:
             thread.join()
         many_connections(suite)
+        passed_socket(suite)
         print(f"{suite.passed} passed, {suite.failed} failed")
         return 1 if suite.failed else 0
     finally:

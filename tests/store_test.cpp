@@ -5,8 +5,10 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -21,6 +23,22 @@
 using namespace canaryd;
 using namespace canaryd::test;
 namespace fs = std::filesystem;
+
+namespace {
+
+// Set: the disk answers every sync with an error, after having taken the data.
+bool syncs_fail = false;
+
+}  // namespace
+
+// Takes the place of the C library's for SQLite too: its only way to ask for durability.
+extern "C" int fdatasync(int file) {
+    if (syncs_fail) {
+        errno = EIO;
+        return -1;
+    }
+    return static_cast<int>(::syscall(SYS_fdatasync, file));
+}
 
 namespace {
 
@@ -349,6 +367,33 @@ TEST_SUITE("store") {
         }
         CHECK(store->commit(looked(begun)).revision == 2);
         CHECK(store->journal("").size() == 2);
+    }
+
+    TEST_CASE("a commit whose sync fails may have happened: nothing is written after it") {
+        const Folder folder;
+        auto store = opened(folder.file());
+        const Rollout begun = store->commit(started("webhook", 1));
+        syncs_fail = true;
+        std::string told;
+        try {
+            store->commit(looked(begun));
+        } catch (const StoreReadOnly&) {
+            FAIL("an unknown outcome was told as a certain one");
+        } catch (const std::runtime_error& error) {
+            told = error.what();
+        }
+        syncs_fail = false;
+        CHECK(says(told, "COMMIT"));
+        CHECK_THROWS_WITH_AS(store->commit(looked(begun)),
+                             doctest::Contains("nothing more is written after"),
+                             std::runtime_error);
+        CHECK(store->load().size() == 1);
+        store.reset();
+        // Whichever it was, the next start knows, and goes on from there.
+        store = opened(folder.file());
+        const Rollout now = store->load().at(0).rollout;
+        CHECK(store->journal("").size() == now.revision);
+        CHECK(store->commit(looked(now)).revision == now.revision + 1);
     }
 
     TEST_CASE("a full disk commits nothing, can be read, and goes on when there is room") {

@@ -103,7 +103,12 @@ struct Try {
     }
 };
 using Attempt = std::shared_ptr<Try>;
-using Reply = std::function<void(std::exception_ptr, Sent)>;
+/// What became of a try, or why it failed. Texts go from thread to thread, exceptions do not.
+struct Result {
+    Sent sent;
+    std::string failure;  // empty: it did not fail
+};
+using Reply = std::function<void(Result)>;
 
 /// Beast 1.81 reads some codings as an empty body. The connection is not used again, so only what
 /// decides where this body ends has to be sound.
@@ -210,31 +215,28 @@ Async<Sent> post_message(Attempt attempt, Connection connection, Message message
     co_return sent;
 }
 
-/// The whole try on the notifiers' loop, ended by its own deadline.
-Async<Sent> deliver(Attempt attempt, Connection connection, Message message, Reply reply) {
+/// The whole try on the notifiers' loop, ended by its own deadline. Replies, and never throws.
+Async<> deliver(Attempt attempt, Connection connection, Message message, Reply reply) {
     attempt->deadline.expires_after(longest_try);
     attempt->deadline.async_wait([attempt, reply](const boost::system::error_code& in_time) {
         if (in_time) return;
         attempt->late = true;
         attempt->resolver.cancel();
         attempt->socket.close();
-        reply(std::make_exception_ptr(std::runtime_error(attempt->no_answer())), {});
+        reply({{}, attempt->no_answer()});
     });
-    std::string failure;
+    Result result;
     try {
-        Sent sent = co_await post_message(attempt, std::move(connection), std::move(message));
-        attempt->deadline.cancel();
-        attempt->socket.close();
-        co_return sent;
+        result.sent = co_await post_message(attempt, std::move(connection), std::move(message));
     } catch (const boost::system::system_error& error) {
-        failure = attempt->failure(error.code().message());
+        result.failure = attempt->failure(error.code().message());
     } catch (const std::exception& error) {
         const std::string why = error.what();
-        failure = why.starts_with("slack ") ? why : attempt->failure(why);
+        result.failure = why.starts_with("slack ") ? why : attempt->failure(why);
     }
     attempt->deadline.cancel();
     attempt->socket.close();
-    throw std::runtime_error(failure);
+    reply(std::move(result));
 }
 
 class SlackNotifier : public Notifier {
@@ -246,28 +248,26 @@ public:
         struct Slot {
             explicit Slot(asio::any_io_executor executor) : wake(std::move(executor)) {}
             Wake wake;
-            bool answered = false;
-            Sent sent;
-            std::exception_ptr error;
+            std::optional<Result> result;
         };
         const asio::any_io_executor caller = co_await asio::this_coro::executor;
         const auto slot = std::make_shared<Slot>(caller);
-        // Called on the other thread, by the try or by its deadline: the first answer counts.
-        const Reply reply = [slot, caller](std::exception_ptr error, Sent sent) {
-            asio::post(caller, [slot, error = std::move(error), sent = std::move(sent)]() mutable {
-                if (slot->answered) return;
-                slot->answered = true;
-                slot->error = std::move(error);
-                slot->sent = std::move(sent);
-                slot->wake.ring();
+        // Called on the other thread, by the try or by its deadline: the first answer counts, and
+        // none when this coroutine was given up meanwhile.
+        const std::weak_ptr<Slot> waiting = slot;
+        const Reply reply = [waiting, caller](Result result) {
+            asio::post(caller, [waiting, result = std::move(result)]() mutable {
+                const auto live = waiting.lock();
+                if (!live || live->result) return;
+                live->result = std::move(result);
+                live->wake.ring();
             });
         };
-        asio::co_spawn(io_,
-                       deliver(std::make_shared<Try>(io_), connection_, std::move(message), reply),
-                       reply);
+        const auto attempt = std::make_shared<Try>(io_);
+        asio::co_spawn(io_, deliver(attempt, connection_, std::move(message), reply), or_die);
         co_await slot->wake.wait();
-        if (slot->error) std::rethrow_exception(slot->error);
-        co_return std::move(slot->sent);
+        if (!slot->result->failure.empty()) throw std::runtime_error(slot->result->failure);
+        co_return std::move(slot->result->sent);
     }
 
 private:

@@ -54,6 +54,18 @@ void make_file(const std::string& path) {
     throw StoreUnusable("store " + path + " cannot be made: " + reason_of(error));
 }
 
+// SQLite gives the files beside it the rights that the file had when they were made: one that was
+// read-only for a while would stay so.
+void follow_rights(const std::string& path) {
+    if (::access(path.c_str(), W_OK) != 0) return;
+    for (const char* suffix : {"-wal", "-shm"}) {
+        const std::string beside = path + suffix;
+        if (::access(beside.c_str(), W_OK) == 0 || errno != EACCES) continue;
+        // Where it is not ours to change, connecting says so.
+        static_cast<void>(::chmod(beside.c_str(), 0600) == 0);
+    }
+}
+
 bool wal_is_empty(const std::string& path) {
     std::error_code error;
     const auto size = std::filesystem::file_size(path + "-wal", error);
@@ -82,6 +94,7 @@ StoreFile connect_somehow(const std::string& path) {
         sqlite::Mode mode;
         bool without_shared_memory;
     };
+    follow_rights(path);
     const bool frozen = wal_is_empty(path);
     std::string trouble;
     for (const Way way : {Way{sqlite::Mode::read_write, false}, Way{sqlite::Mode::read_write, true},

@@ -1,0 +1,154 @@
+// The production controller in the simulated world, one fault at a time.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "daemon/log.hpp"
+#include "tests/simulation/world.hpp"
+
+using namespace canaryd;
+using namespace canaryd::simulation;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr Duration day = std::chrono::hours{24};
+
+/// Everybody is well; the test says what is not.
+Plan calm() {
+    Plan plan;
+    plan.seed = 4242;
+    plan.often = true;
+    return plan;
+}
+
+Run run(const Plan& plan, int days) {
+    set_log_level(Level::critical);
+    Run result = simulate(plan, days);
+    for (const std::string& what : check(result)) FAIL_CHECK(what);
+    return result;
+}
+
+std::size_t index_of(const Run& run, const std::function<bool(const Trace&)>& which) {
+    const auto found = std::find_if(run.traces.begin(), run.traces.end(), which);
+    return static_cast<std::size_t>(found - run.traces.begin());
+}
+
+std::size_t lowered(const Run& run) {
+    return index_of(run, [](const Trace& t) {
+        return t.kind == Trace::Kind::route && t.weight == nobody && t.before > nobody;
+    });
+}
+
+std::size_t rollback_committed(const Run& run) {
+    std::size_t entry = 0;
+    return index_of(run, [&](const Trace& t) {
+        return t.kind == Trace::Kind::commit && run.decided[entry++].status == Status::rolled_back;
+    });
+}
+
+}  // namespace
+
+TEST_SUITE("controller") {
+    TEST_CASE("a healthy rollout walks 10, 50, 100 % and soaks to its end in 44 days") {
+        const Run result = run(calm(), 45);
+        REQUIRE_FALSE(result.decided.empty());
+        CHECK(result.decided.back().status == Status::finishing);
+        CHECK(result.served.weight == everybody);
+    }
+
+    TEST_CASE("durable first: the rollback is in the journal before the route moves") {
+        Plan plan = calm();
+        plan.fault_rate = 0.5;
+        plan.fault_at = 2 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 4);
+        CHECK(result.decided.back().status == Status::rolled_back);
+        REQUIRE(lowered(result) < result.traces.size());
+        CHECK(rollback_committed(result) < lowered(result));
+    }
+
+    TEST_CASE("a store that is full stops every raise, not a rollback, which is recorded late") {
+        Plan plan = calm();
+        plan.fault_rate = 0.5;
+        plan.fault_at = 2 * day;
+        plan.fault_for = 60 * day;
+        plan.store_full_at = 1 * day;
+        plan.store_full_for = 2 * day;
+        const Run result = run(plan, 5);
+        REQUIRE(lowered(result) < result.traces.size());
+        REQUIRE(rollback_committed(result) < result.traces.size());
+        CHECK(lowered(result) < rollback_committed(result));
+        CHECK(result.decided.back().status == Status::rolled_back);
+        const auto late = std::find_if(
+            result.journal.begin(), result.journal.end(), [](const JournalEntry& entry) {
+                return entry.event.role.find("recorded late") != std::string::npos;
+            });
+        CHECK(late != result.journal.end());
+    }
+
+    TEST_CASE("a store that is full for the whole bake raises nothing") {
+        Plan plan = calm();
+        plan.store_full_at = 1h;
+        plan.store_full_for = 20 * day;
+        const Run result = run(plan, 20);
+        for (const Trace& trace : result.traces) {
+            if (trace.kind != Trace::Kind::route) continue;
+            CHECK(trace.weight <= Weight{1'000});
+        }
+    }
+
+    TEST_CASE("a dead Slack delays nothing: the route moves first, the notice comes when it can") {
+        Plan plan = calm();
+        plan.fault_rate = 0.5;
+        plan.fault_at = 2 * day;
+        plan.fault_for = 60 * day;
+        plan.notifier_dead_at = Duration{1};
+        plan.notifier_dead_for = 60 * day;
+        const Run result = run(plan, 4);
+        const std::size_t told =
+            index_of(result, [](const Trace& trace) {
+            return trace.kind == Trace::Kind::sent && trace.revision > 1;  // after "started" });
+            REQUIRE(lowered(result) < result.traces.size());
+            CHECK(lowered(result) < told);
+    }
+
+    TEST_CASE("no metrics for thirty days: nothing rises, somebody is told, and it heals") {
+            Plan plan = calm();
+            plan.source_dead_at = 1 * day;
+            plan.source_dead_for = 30 * day;
+            const Run result = run(plan, 33);
+            bool blind_told = false, back_told = false;
+            for (const Decided& decided : result.decided) {
+                for (const Notice::Kind kind : decided.told) {
+                    blind_told = blind_told || kind == Notice::Kind::blind;
+                    back_told = back_told || kind == Notice::Kind::back_in_sight;
+                }
+                CHECK(decided.desired <= Weight{1'000});
+            }
+            CHECK(blind_told);
+            CHECK(back_told);
+    }
+
+    TEST_CASE("a router that mostly fails still ends at 0 % after a breach") {
+            Plan plan = calm();
+            plan.router_fails = 0.9;
+            plan.fault_rate = 1.0;
+            plan.fault_at = 1 * day;
+            plan.fault_for = 60 * day;
+            const Run result = run(plan, 3);
+            CHECK(result.served.weight == nobody);
+    }
+
+    TEST_CASE("crashes all the time change no outcome, and the same seed gives the same trace") {
+            Plan plan = calm();
+            plan.crashes_per_day = 40;
+            plan.store_unknown = 0.01;
+            const Run result = run(plan, 12);
+            CHECK(result.served.weight >= Weight{1'000});
+            CHECK(simulate(plan, 12).hash == result.hash);
+            plan.seed = 4243;
+            CHECK(simulate(plan, 12).hash != result.hash);
+    }
+    }
