@@ -107,48 +107,49 @@ TEST_SUITE("controller") {
         plan.notifier_dead_at = Duration{1};
         plan.notifier_dead_for = 60 * day;
         const Run result = run(plan, 4);
-        const std::size_t told =
-            index_of(result, [](const Trace& trace) {
-            return trace.kind == Trace::Kind::sent && trace.revision > 1;  // after "started" });
-            REQUIRE(lowered(result) < result.traces.size());
-            CHECK(lowered(result) < told);
+        // "started" goes out before Slack dies.
+        const std::size_t told = index_of(result, [](const Trace& trace) {
+            return trace.kind == Trace::Kind::sent && trace.revision > 1;
+        });
+        REQUIRE(lowered(result) < result.traces.size());
+        CHECK(lowered(result) < told);
     }
 
     TEST_CASE("no metrics for thirty days: nothing rises, somebody is told, and it heals") {
-            Plan plan = calm();
-            plan.source_dead_at = 1 * day;
-            plan.source_dead_for = 30 * day;
-            const Run result = run(plan, 33);
-            bool blind_told = false, back_told = false;
-            for (const Decided& decided : result.decided) {
-                for (const Notice::Kind kind : decided.told) {
-                    blind_told = blind_told || kind == Notice::Kind::blind;
-                    back_told = back_told || kind == Notice::Kind::back_in_sight;
-                }
-                CHECK(decided.desired <= Weight{1'000});
+        Plan plan = calm();
+        plan.source_dead_at = 1 * day;
+        plan.source_dead_for = 30 * day;
+        const Run result = run(plan, 33);
+        bool blind_told = false, back_told = false;
+        for (const Decided& decided : result.decided) {
+            for (const Notice::Kind kind : decided.told) {
+                blind_told = blind_told || kind == Notice::Kind::blind;
+                back_told = back_told || kind == Notice::Kind::back_in_sight;
             }
-            CHECK(blind_told);
-            CHECK(back_told);
+            CHECK(decided.desired <= Weight{1'000});
+        }
+        CHECK(blind_told);
+        CHECK(back_told);
     }
 
     TEST_CASE("a router that mostly fails still ends at 0 % after a breach") {
-            Plan plan = calm();
-            plan.router_fails = 0.9;
-            plan.fault_rate = 1.0;
-            plan.fault_at = 1 * day;
-            plan.fault_for = 60 * day;
-            const Run result = run(plan, 3);
-            CHECK(result.served.weight == nobody);
+        Plan plan = calm();
+        plan.router_fails = 0.9;
+        plan.fault_rate = 1.0;
+        plan.fault_at = 1 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 3);
+        CHECK(result.served.weight == nobody);
     }
 
     TEST_CASE("crashes all the time change no outcome, and the same seed gives the same trace") {
-            Plan plan = calm();
-            plan.crashes_per_day = 40;
-            plan.store_unknown = 0.01;
-            const Run result = run(plan, 12);
-            CHECK(result.served.weight >= Weight{1'000});
-            CHECK(simulate(plan, 12).hash == result.hash);
-            plan.seed = 4243;
-            CHECK(simulate(plan, 12).hash != result.hash);
+        Plan plan = calm();
+        plan.crashes_per_day = 40;
+        plan.store_unknown = 0.01;
+        const Run result = run(plan, 12);
+        CHECK(result.served.weight >= Weight{1'000});
+        CHECK(simulate(plan, 12).hash == result.hash);
+        plan.seed = 4243;
+        CHECK(simulate(plan, 12).hash != result.hash);
     }
-    }
+}

@@ -14,28 +14,53 @@ constexpr double guard_cap = 7.0;
 constexpr double guard_memory_minutes = 60.0;
 const double ln_guard = std::log(100.0);
 
-Grid expm1_of(const Grid& grid) {
+Grid expm1_of(const Grid& grid, double sign) {
     Grid result{};
     std::transform(grid.begin(), grid.end(), result.begin(),
-                   [](double delta) { return std::expm1(delta); });
+                   [sign](double delta) { return std::expm1(sign * delta); });
     return result;
 }
-const Grid breach_expm1 = expm1_of(breach_grid);
+const Grid breach_expm1 = expm1_of(breach_grid, 1);
+const Grid promote_expm1 = expm1_of(breach_grid, -1);
 
-/// Smallest (`rising`) or largest p with `holds(p)`, by bisection on the log-odds: relative
-/// accuracy near 0 and near 1 alike. `far` is the answer when nothing holds.
-template <class Holds>
-double edge(bool rising, double far, Holds holds) {
+/// Smallest (`rising`) or largest p whose `excess(p)`, which is monotone, is not below 0. Works on
+/// the log-odds: relative accuracy near 0 and near 1 alike. `far` is the answer when there is none.
+template <class Excess>
+double edge(bool rising, double far, Excess excess) {
     const auto share = [](double odds) { return 1.0 / (1.0 + std::exp(-odds)); };
     constexpr double widest = 50.0;
+    constexpr double accuracy = 1e-11;
     double fails = rising ? -widest : widest;
     double good = -fails;
-    if (!holds(share(good))) {
+    double below = excess(share(fails));
+    double above = excess(share(good));
+    if (!(above >= 0)) {
         return far;
     }
-    while (std::abs(good - fails) > 1e-13) {
-        const double middle = 0.5 * (good + fails);
-        (holds(share(middle)) ? good : fails) = middle;
+    int same_end = 0;  // moved how often in a row: above 0 the good one, below 0 the other
+    for (int tries = 0; std::abs(good - fails) > accuracy; ++tries) {
+        double middle = 0.5 * (good + fails);
+        // By halves until the curve is nearly straight, then where the straight line crosses 0; at
+        // last a little beyond, so that the far end comes close as well.
+        if (std::abs(good - fails) <= 1.0 && tries < 40) {
+            const double crossing = fails + (good - fails) * (below / (below - above));
+            const double margin = 0.5 * accuracy;
+            middle = std::clamp(crossing, std::min(good, fails) + margin,
+                                std::max(good, fails) - margin);
+        }
+        const double value = excess(share(middle));
+        if (value >= 0) {
+            good = middle;
+            above = value;
+            same_end = std::max(same_end, 0) + 1;
+            // An end that stays twice is given half its weight, else it would stay for ever.
+            below *= same_end > 1 ? 0.5 : 1.0;
+        } else {
+            fails = middle;
+            below = value;
+            same_end = std::min(same_end, 0) - 1;
+            above *= same_end < -1 ? 0.5 : 1.0;
+        }
     }
     return share(good);
 }
@@ -107,7 +132,7 @@ double log_e_breach(double n, double k, double p0) {
 double log_e_promote(double n, double k, double p0, double phi) {
     std::array<double, promote_grid_size> l{};
     for (std::size_t j = 0; j < l.size(); ++j) {
-        l[j] = log_evidence(n, k, p0, -breach_grid[j]) / phi;
+        l[j] = (k * -breach_grid[j] - n * std::log1p(p0 * promote_expm1[j])) / phi;
     }
     return log_sum_exp(l.data(), l.data() + l.size()) -
            std::log(static_cast<double>(promote_grid_size));
@@ -165,10 +190,10 @@ Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, doub
     const auto requests = static_cast<double>(n);
     const auto events = static_cast<double>(k);
     bounds.lower = edge(false, 0.0, [&](double p0) {
-        return log_e_breach(requests, events, p0) >= -std::log(alpha);
+        return log_e_breach(requests, events, p0) + std::log(alpha);
     });
     bounds.upper = edge(true, 1.0, [&](double p0) {
-        return log_e_promote(requests, events, p0, phi) >= -std::log(beta);
+        return log_e_promote(requests, events, p0, phi) + std::log(beta);
     });
     return bounds;
 }
