@@ -120,7 +120,7 @@ void Controller::Impl::take_in(const std::shared_ptr<Entry>& entry) {
     }
 }
 
-Async<> Controller::Impl::run() {
+Async<> Controller::Impl::run(std::function<void()> loaded_now) {
     std::vector<Loaded> known =
         co_await with_deadline(clock, store_limit, "loading the store", store.load());
     for (Loaded& one : known) {
@@ -140,6 +140,7 @@ Async<> Controller::Impl::run() {
         if (found != entries.end()) enqueue(*found->second, one);
     }
     loaded = true;
+    if (loaded_now) loaded_now();
     for (;;) {
         while (inbox.empty()) co_await inbox_wake.wait();
         const auto item = std::move(inbox.front());
@@ -295,8 +296,8 @@ Controller::Controller(asio::any_io_executor executor, Clock& clock, Store& stor
     : impl_(std::make_unique<Impl>(std::move(executor), clock, store, std::move(make_ports))) {}
 Controller::~Controller() = default;
 
-Async<> Controller::run() {
-    return impl_->run();
+Async<> Controller::run(std::function<void()> loaded) {
+    return impl_->run(std::move(loaded));
 }
 
 Async<Transition> Controller::start(std::string policy_text, std::string policy_file, Actor by) {

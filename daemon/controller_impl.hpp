@@ -91,7 +91,7 @@ struct Controller::Impl {
     std::string store_trouble;
 
     // controller.cpp
-    Async<> run();
+    Async<> run(std::function<void()> loaded_now);
     Async<Transition> ask(std::shared_ptr<Item> item);
     Async<Transition> ask(std::shared_ptr<Entry> entry, What what);
     Async<> decide(std::shared_ptr<Item> item);

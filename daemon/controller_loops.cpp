@@ -234,6 +234,10 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
 /// A rollback's message names what failed: asked for after the route has moved, best effort.
 Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
     if (message.notice.kind != Notice::Kind::rolled_back) co_return message;
+    const SteadyPoint patience = clock.steady() + std::chrono::seconds{5};
+    while (entry->rollout.applied != entry->rollout.desired && clock.steady() < patience) {
+        co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
+    }
     const TimePoint to = message.at;
     const TimePoint from = std::max<TimePoint>(entry->rollout.started, to - std::chrono::hours{1});
     try {

@@ -162,9 +162,11 @@ int serve(const Arguments& arguments, const Settings& settings) {
     }).detach();
     Controller controller(io.get_executor(), *clock, *store,
                           ports_maker(settings, pools, *clock, notifier_io.get_executor()));
-    const http::Server server(io.get_executor(), *clock, controller, settings);
+    // A command that waited in a passed socket must find its rollout: nobody is served before.
+    std::optional<http::Server> server;
+    const auto listen = [&] { server.emplace(io.get_executor(), *clock, controller, settings); };
     int code = ok;
-    asio::co_spawn(io, controller.run(), or_die);
+    asio::co_spawn(io, controller.run(listen), or_die);
     asio::co_spawn(io, supervise(*clock, controller), or_die);
     asio::co_spawn(io, obey_signals(io, arguments), or_die);
     try {
@@ -173,8 +175,7 @@ int serve(const Arguments& arguments, const Settings& settings) {
         log(Level::critical, error.what());
         code = config;
     } catch (const std::exception& error) {
-        log(Level::critical,
-            std::string("stopping at once, the outcome of a change is unknown: ") + error.what());
+        log(Level::critical, std::string("stopping at once: ") + error.what());
         code = io_failed;
     }
     // Nothing is owed to a destructor: every acknowledged change is on disk, and a pool thread may

@@ -18,7 +18,9 @@ namespace {
 /// A Unix socket on which somebody says `answer`, in pieces, to whoever comes.
 class Peer {
 public:
-    explicit Peer(std::vector<std::string> pieces, bool ends = true)
+    /// Listens and never takes a call: the kernel accepts, and nobody reads.
+    struct Deaf {};
+    explicit Peer(Deaf)
         : folder_(std::filesystem::temp_directory_path() /
                   ("canaryd-http-" + std::to_string(::getpid()) + "-" + std::to_string(made_++))),
           path_((folder_ / "s").string()) {
@@ -29,11 +31,13 @@ public:
         path_.copy(address.sun_path, sizeof address.sun_path - 1);
         REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
         REQUIRE(::listen(listener_, 4) == 0);
+    }
+    explicit Peer(std::vector<std::string> pieces, bool ends = true) : Peer(Deaf{}) {
         thread_ = std::thread([this, pieces = std::move(pieces), ends] { speak(pieces, ends); });
     }
     ~Peer() {
         ::shutdown(listener_, SHUT_RDWR);
-        thread_.join();
+        if (thread_.joinable()) thread_.join();
         ::close(listener_);
         std::filesystem::remove_all(folder_);
     }
@@ -130,6 +134,13 @@ TEST_SUITE("http") {
                         Unreachable);
         const Peer silent({}, false);
         CHECK_THROWS_AS(request(silent.path(), "GET", "/status", "", "", std::chrono::seconds{1}),
+                        Unreachable);
+    }
+
+    TEST_CASE("a daemon that does not read a long command is unreachable") {
+        const Peer deaf(Peer::Deaf{});
+        const std::string body(std::size_t{8} * 1024 * 1024, ' ');
+        CHECK_THROWS_AS(request(deaf.path(), "POST", "/x", "", body, std::chrono::seconds{1}),
                         Unreachable);
     }
 }

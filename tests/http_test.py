@@ -52,7 +52,7 @@ class Daemon:
         else:
             self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         end = time.monotonic() + 20
-        while not self.alive():
+        while not (self.alive() and self.ready()):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
                 sys.exit(f"{CANARYD} does not come up:\n{(self.folder / 'log').read_text()}")
@@ -83,6 +83,12 @@ class Daemon:
             return True
         except OSError:
             return False
+
+    def ready(self):
+        """Whether the store was read: before that nobody can say that a rollout is unknown."""
+        with self.connect(True) as peer:
+            peer.sendall(request("GET /readyz HTTP/1.1", "Connection: close"))
+            return read_all(peer).startswith(b"HTTP/1.1 200 ")
 
     def stop(self):
         self.process.kill()
@@ -226,7 +232,8 @@ def open_rows():
     rows = [
         ("22", "a path of dots", request("GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1"), {400, 404}),
         ("22", "//", request("GET // HTTP/1.1"), {400, 404}),
-        ("36", "OPTIONS", request("OPTIONS /status HTTP/1.1", "Origin: http://evil.example"), {204}),
+        ("36", "OPTIONS", request("OPTIONS /status HTTP/1.1", "Origin: http://evil.example"),
+         {204}),
         ("46", "limit=-1", request("GET /api/v1/journal?limit=-1 HTTP/1.1"), {400}),
         ("46", "limit=1e9", request("GET /api/v1/journal?limit=1e9 HTTP/1.1"), {400}),
         ("46", "limit twice", request("GET /api/v1/journal?limit=1&limit=2 HTTP/1.1"), {400}),

@@ -133,7 +133,7 @@ class Scene:
         self.daemon = None
         try:
             self.spawn()
-        except Failed:
+        except BaseException:
             self.close()
             raise
 
@@ -152,7 +152,7 @@ class Scene:
         self.daemon.wait()
 
     def close(self):
-        with contextlib.suppress(ProcessLookupError):
+        if self.daemon:
             self.kill()
         self.users.stopped.set()
         self.users.join()

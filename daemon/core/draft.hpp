@@ -61,6 +61,20 @@ Transition on_command(Draft draft, const event::Extend& command);
 Transition on_command(Draft draft, const event::Finish& command);
 Transition on_command(Draft draft, const event::Acknowledge& command);
 
+// Time, blindness and silence; a part of on_looked() each.
+/// The look failed: no evidence. It never promotes, bakes or, unless the policy says so, rolls
+/// back.
+Transition on_no_evidence(Draft draft, const std::string& error);
+/// Metrics are back: what was held because the source was blind is not any more.
+void in_sight_again(Draft& draft);
+/// Quiet is not blind; a canary that should have talked and did not is.
+void watch_for_silence(Draft& draft, const Look& look);
+/// Bake is time seen without suspicion at the wanted, confirmed weight; a gap earns one interval.
+void earn_time(Draft& draft, const Look& look, bool was_blind);
+/// After max_step: held, and asks. Waiting alone never promotes.
+void hold_when_overdue(Draft& draft);
+void report_when_due(Draft& draft);
+
 /// What one trigger saw in one scope.
 struct TriggerSaw {
     const Trigger* trigger = nullptr;

@@ -1,4 +1,4 @@
-// step(): dispatch, routes, and what is missing. Looks: rollout_look.cpp; people:
+// step(): dispatch and routes. Looks: rollout_look.cpp and rollout_time.cpp; people:
 // rollout_command.cpp.
 #include "canaryd/rollout.hpp"
 

@@ -207,7 +207,8 @@ Transition on_command(Draft draft, const event::Acknowledge& command) {
         return draft.refuse("nothing to acknowledge: nothing is wrong");
     }
     next.acknowledged_by = draft.event.by;
-    return std::move(draft).done("acknowledged by " + draft.event.by + because(command.reason));
+    const std::string why = "acknowledged by " + draft.event.by + because(command.reason);
+    return std::move(draft).done(why);
 }
 
 }  // namespace canaryd

@@ -52,10 +52,11 @@ public:
 
     void send(const beast_http::request<beast_http::string_body>& message) {
         // The daemon may answer before it has read everything (413): what counts is the answer.
-        finish([&](auto done) {
+        const error_code sent = finish([&](auto done) {
             beast_http::async_write(socket_, message,
                                     [done](const error_code& error, std::size_t) { done(error); });
         });
+        if (sent == asio::error::timed_out) check(sent);
     }
 
     Answer receive(bool without_body) {
@@ -93,6 +94,7 @@ private:
     error_code finish(Start start) {
         error_code result;
         bool done = false;
+        io_.restart();
         start([&result, &done](const error_code& error) {
             result = error;
             done = true;

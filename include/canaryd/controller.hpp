@@ -38,9 +38,10 @@ public:
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;
 
-    /// Loads the store, reconciles what is served, then decides for ever. Throws what the store
-    /// threw: the process must end and start anew.
-    Async<> run();
+    /// Loads the store, calls `loaded` (from then on commands find their rollouts), reconciles what
+    /// is served, then decides for ever. Throws what the store threw: the process must end and
+    /// start anew.
+    Async<> run(std::function<void()> loaded = {});
 
     /// Starts a rollout. Refused (Transition::refused) when one of the name is unfinished; throws
     /// std::invalid_argument with the problems when the text is no policy.

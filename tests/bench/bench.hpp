@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <ctime>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -25,6 +27,20 @@ public:
 
 private:
     std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+};
+
+/// Processor time of the calling thread since it was made: what others run in between is not in it.
+class CpuWatch {
+public:
+    [[nodiscard]] double seconds() const { return now() - since_; }
+
+private:
+    static double now() {
+        timespec time{};
+        ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+        return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+    }
+    double since_ = now();
 };
 
 struct Spread {

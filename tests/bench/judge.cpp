@@ -44,13 +44,13 @@ Measured measure(std::int64_t looks) {
         const Event event{ask.to + policy.settle, "canaryd", "engine", std::move(looked)};
         const Look& look = std::get<event::Looked>(event.what).look;
 
-        const Stopwatch judging;
+        const CpuWatch judging;
         const Verdict verdict = judge(policy, rollout.ledger, look);
         const double judged = judging.seconds();
-        const Stopwatch adding;
+        const CpuWatch adding;
         kept = kept + arithmetic(rollout.ledger, verdict.ledger.ln_c - 12);
         const double added = adding.seconds();
-        const Stopwatch stepping;
+        const CpuWatch stepping;
         Transition transition = step(rollout, event, policy);
         rollout = std::move(transition.next);
         const double stepped = stepping.seconds();
