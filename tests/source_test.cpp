@@ -234,7 +234,7 @@ TEST_SUITE("source") {
                 const std::int64_t to = from + 1 + static_cast<std::int64_t>(random() % 500'000);
                 advance(file, plan, to + 30 * second);
                 Ask next = ask(from, to, cursor);
-                next.gate_from = at(from < begin + 4000 * second ? begin : begin + 3000 * second);
+                next.gate_from = at(from < begin + 2000 * second ? begin : begin + 1500 * second);
                 if (random() % 2 == 0) restarted.restart();
                 // This one is never committed: with rows of a longer time, and then asked again.
                 Ask lost = next;

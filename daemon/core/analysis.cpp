@@ -36,7 +36,7 @@ std::vector<char> move_guards(const Rules& rules, const Counts& counts,
             guard.fill(0.0);
             continue;
         }
-        const Seen seen = counts.baseline.seen_by(rules, i);
+        const StreamCounts seen = counts.baseline.seen_by(rules, i);
         add_baseline(guard,
                      tests[i / rules.scopes].evidence(static_cast<double>(seen.requests.all),
                                                       static_cast<double>(seen.events.counted)),
@@ -114,7 +114,7 @@ void move_gate(const Rules& rules, const Counts& counts, Ledger& next) {
         if (!counts.canary.usable[rules.place_of(i)] || (total && !counts.bursts_known[signal])) {
             continue;
         }
-        const Seen seen = counts.canary.seen_by(rules, i);
+        const StreamCounts seen = counts.canary.seen_by(rules, i);
         Stream& stream = next.streams[i];
         stream.requests += seen.requests.all;
         stream.events += seen.events.raw;
@@ -170,7 +170,7 @@ void confirm(const Rules& rules, const Look& look, const Counts& counts,
              const std::vector<char>& guarded, Verdict& verdict) {
     Ledger& next = verdict.ledger;
     Waiting& waiting = *next.waiting;
-    const Seen seen = counts.canary.seen_by(rules, waiting.stream);
+    const StreamCounts seen = counts.canary.seen_by(rules, waiting.stream);
     const Waited now{look.to - look.from, seen.requests.own, seen.events.own};
     if (now.requests == 0 && !waiting.looks.empty() && waiting.looks.back().requests == 0) {
         // Silence in a row is one long look: no cut within it changes a half, and state stays
@@ -202,7 +202,7 @@ void confirm(const Rules& rules, const Look& look, const Counts& counts,
 /// Remembers R where this look's plain rate was fine: what a failed confirmation goes back to.
 void remember_calm(const Rules& rules, const Counts& counts, Ledger& next) {
     for (std::size_t i = 0; i < next.streams.size(); ++i) {
-        const Seen seen = counts.canary.seen_by(rules, i);
+        const StreamCounts seen = counts.canary.seen_by(rules, i);
         if (seen.requests.own > 0 &&
             !above_limit(seen.requests.own, seen.events.own, rules.limit_of(i).p0)) {
             next.streams[i].ln_calm = next.streams[i].ln_r;
@@ -271,7 +271,7 @@ std::vector<char> apply_look(const Rules& rules, const Look& look, const Counts&
     const Shares shares = shares_of(rules.limits.size(), rules.policy.segments.size());
     next.ln_c = mass.ln_kept;
     for (std::size_t i = 0; i < next.streams.size(); ++i) {
-        const Seen seen = counts.canary.seen_by(rules, i);
+        const StreamCounts seen = counts.canary.seen_by(rules, i);
         const Grid l = tests[i / rules.scopes].evidence(static_cast<double>(seen.requests.all),
                                                         static_cast<double>(seen.events.counted));
         const double share = rules.scope_of(i) == 0 ? shares.ln_total : shares.ln_segment;

@@ -104,9 +104,9 @@ std::size_t Rules::place_of(std::size_t stream) const {
     return scope_of(stream) * signals + limit_of(stream).signal;
 }
 
-Seen Side::seen_by(const Rules& rules, std::size_t stream) const {
+StreamCounts Side::seen_by(const Rules& rules, std::size_t stream) const {
     const std::size_t at = rules.place_of(stream);
-    return usable[at] ? Seen{requests[rules.scope_of(stream)], events[at]} : Seen{};
+    return usable[at] ? StreamCounts{requests[rules.scope_of(stream)], events[at]} : StreamCounts{};
 }
 
 Counts read_counts(const Rules& rules, const Look& look) {

@@ -20,7 +20,7 @@ struct Requests {
     std::int64_t own = 0;
 };
 /// Counts of one stream in one look.
-struct Seen {
+struct StreamCounts {
     Requests requests;
     Events events;
 };
@@ -53,7 +53,7 @@ struct Side {
     std::vector<char> usable;    // the same order: the counts fit the requests
 
     /// Nothing where the counts cannot be used.
-    [[nodiscard]] Seen seen_by(const Rules& rules, std::size_t stream) const;
+    [[nodiscard]] StreamCounts seen_by(const Rules& rules, std::size_t stream) const;
 };
 
 struct Counts {
