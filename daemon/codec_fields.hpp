@@ -167,6 +167,7 @@ constexpr void fields(Visit& visit, Of<Rollout>) {
     visit("desired", &Rollout::desired);
     visit("applied", &Rollout::applied);
     visit("ordered", &Rollout::ordered);
+    visit("route_from", &Rollout::route_from);
     visit("raise_expires", &Rollout::raise_expires);
     visit("started", &Rollout::started);
     visit("applied_since", &Rollout::applied_since);

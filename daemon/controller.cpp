@@ -110,10 +110,15 @@ std::shared_ptr<Entry> Controller::Impl::make_entry(Policy policy) {
     return entry;
 }
 
-/// From here on the rollout is watched, steered and told about.
+/// From here on the rollout is watched, steered and told about. The route row has the name of the
+/// policy, so only the newest rollout of a name may order it.
 void Controller::Impl::take_in(const std::shared_ptr<Entry>& entry) {
     entries[entry->rollout.id] = entry;
-    asio::co_spawn(executor, steer(entry), or_die);
+    if (newest_of(entry->policy.name) == entry) {
+        asio::co_spawn(executor, steer(entry), or_die);
+    } else {
+        entry->route_tried = true;
+    }
     asio::co_spawn(executor, watch(entry), or_die);
     for (const auto& channel : entry->channels) {
         asio::co_spawn(executor, tell(entry, channel), or_die);
@@ -129,10 +134,17 @@ Async<> Controller::Impl::run(std::function<void()> loaded_now) {
             throw StoreUnusable("the pinned policy of " + one.rollout.id +
                                 " is not understood: " + all_of(parsed.problems));
         }
-        const auto entry = make_entry(std::move(*parsed.policy));
+        std::shared_ptr<Entry> entry;
+        try {
+            entry = make_entry(std::move(*parsed.policy));
+        } catch (const std::exception& error) {
+            throw StoreUnusable(one.rollout.id + " cannot be carried on: " + error.what());
+        }
         entry->rollout = std::move(one.rollout);
-        take_in(entry);
+        entries[entry->rollout.id] = entry;
     }
+    const auto all = entries;
+    for (const auto& [id, entry] : all) take_in(entry);
     const std::vector<Owed> owed =
         co_await with_deadline(clock, store_limit, "loading the outbox", store.owed());
     for (const Owed& one : owed) {
@@ -162,11 +174,8 @@ Async<> Controller::Impl::decide(std::shared_ptr<Item> item) {
         late.role += ", recorded late";
         const auto recorded = std::make_shared<Reply>(executor);
         co_await apply(item->entry, late, recorded);
-        if (recorded->error) {
-            fail(item->reply, recorded->error);
-            co_return;
-        }
-        item->entry->unrecorded.reset();
+        // If that fails again, judge on all the same: what comes may lower further.
+        if (!recorded->error) item->entry->unrecorded.reset();
     }
     Event event{clock.now(), item->by.name, item->by.role, std::move(item->what)};
     if (auto* looked = std::get_if<event::Looked>(&event.what)) {
@@ -185,11 +194,12 @@ Async<> Controller::Impl::start(std::shared_ptr<Item> item) {
     try {
         ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
         if (!parsed.policy) throw std::invalid_argument(all_of(parsed.problems));
-        const auto running = find(parsed.policy->name);
-        unfinished = running && !running->rollout.over();
+        const auto running = newest_of(parsed.policy->name);
+        unfinished = running && (!running->rollout.over() ||
+                                 running->rollout.applied != running->rollout.desired);
         entry = unfinished ? running : make_entry(std::move(*parsed.policy));
-    } catch (const std::invalid_argument&) {
-        error = std::current_exception();
+    } catch (const std::exception& why) {
+        error = std::make_exception_ptr(std::invalid_argument(why.what()));
     }
     if (error) {
         fail(item->reply, error);
@@ -238,8 +248,11 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     }
     const bool lowers = transition.next.desired < entry->rollout.desired;
     if (trouble || unknown) {
-        if (lowers && !entry->unrecorded) {
-            entry->unrecorded = Entry::Unrecorded{event, transition.next.desired};
+        // A rollback takes the place of a weaker lowering; nothing takes the place of a rollback.
+        const bool ends = transition.next.status == Status::rolled_back;
+        if (lowers && (!entry->unrecorded || (ends && !entry->unrecorded->rolls_back))) {
+            entry->unrecorded =
+                Entry::Unrecorded{event, transition.next.desired, ends, transition.reason};
             entry->steer_wake.ring();
         }
         if (unknown) {
@@ -259,15 +272,23 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     answer(reply, std::move(transition));
 }
 
-std::shared_ptr<Entry> Controller::Impl::find(const std::string& rollout) const {
-    const auto exact = entries.find(rollout);
-    if (exact != entries.end()) return exact->second;
+/// An unfinished one, else the one that was started last: ids are NAME-N.
+std::shared_ptr<Entry> Controller::Impl::newest_of(const std::string& name) const {
     std::shared_ptr<Entry> newest;
+    const auto later = [](const Rollout& a, const Rollout& b) {
+        if (a.over() != b.over()) return b.over();
+        return a.id.size() != b.id.size() ? a.id.size() > b.id.size() : a.id > b.id;
+    };
     for (const auto& [id, entry] : entries) {
-        if (entry->rollout.name != rollout) continue;
-        if (!newest || entry->rollout.started >= newest->rollout.started) newest = entry;
+        if (entry->policy.name != name) continue;
+        if (!newest || later(entry->rollout, newest->rollout)) newest = entry;
     }
     return newest;
+}
+
+std::shared_ptr<Entry> Controller::Impl::find(const std::string& rollout) const {
+    const auto exact = entries.find(rollout);
+    return exact != entries.end() ? exact->second : newest_of(rollout);
 }
 
 View Controller::Impl::view_of(const Entry& entry) const {

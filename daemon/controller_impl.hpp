@@ -45,6 +45,8 @@ struct Entry {
     struct Unrecorded {
         Event event;
         Weight weight;
+        bool rolls_back = false;
+        std::string why;
     };
     std::optional<Unrecorded> unrecorded;
 };
@@ -99,6 +101,7 @@ struct Controller::Impl {
     Async<> apply(std::shared_ptr<Entry> entry, Event event, std::shared_ptr<Reply> reply);
     std::shared_ptr<Entry> make_entry(Policy policy);
     void take_in(const std::shared_ptr<Entry>& entry);
+    [[nodiscard]] std::shared_ptr<Entry> newest_of(const std::string& name) const;
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
     [[nodiscard]] View view_of(const Entry& entry) const;
 

@@ -6,6 +6,7 @@
 #include "canaryd/text.hpp"
 #include "daemon/controller_impl.hpp"
 #include "daemon/log.hpp"
+#include "daemon/stores/stores.hpp"
 
 namespace canaryd {
 namespace {
@@ -54,7 +55,7 @@ Duration doubled(Duration backoff, Duration most) {
 
 Async<> Controller::Impl::take_look(std::shared_ptr<Entry> entry) {
     const Policy& policy = entry->policy;
-    const Duration limit = std::max<Duration>(std::chrono::seconds{30}, policy.evaluate_every / 2);
+    constexpr Duration limit = std::chrono::seconds{30};
     event::Looked looked;
     try {
         const TimePoint mark = co_await with_deadline(clock, limit, "the source's clock",
@@ -128,7 +129,10 @@ Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
         const TimePoint due = to <= rollout.applied_since ? to : to + policy.settle;
         const SteadyPoint steady = clock.steady();
         const bool peeking = peeks(policy);
-        if (now >= due && steady >= retry) {
+        // A wall clock that went back would never be due: the look says so, and it is blindness.
+        const bool is_due = now >= due || now + policy.evaluate_every < rollout.last_look;
+        if (is_due && steady >= retry) {
+            if (!entry->look_due) entry->look_due = steady;
             const TimePoint before = rollout.last_look;
             co_await take_look(entry);
             if (entry->rollout.last_look != before) {
@@ -141,7 +145,7 @@ Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
             next_peek = steady + policy.peek_every;
             co_await take_peek(entry);
         } else {
-            entry->look_due = now >= due ? retry : steady + (due - now);
+            entry->look_due = is_due ? retry : steady + (due - now);
             // Sliced, so that a jump of the wall clock is noticed.
             SteadyPoint wake_at = std::min(*entry->look_due, steady + policy.peek_every);
             if (peeking) wake_at = std::min(wake_at, next_peek);
@@ -173,6 +177,11 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
     order.decided = rollout.ordered;
     order.by = engine.name;
     order.reason = rollout.id + " revision " + std::to_string(rollout.ordered);
+    if (entry->unrecorded && entry->unrecorded->rolls_back) {
+        // The row itself carries what the store could not take: the next start records it.
+        order.by += " (store not written)";
+        order.reason = entry->unrecorded->why;
+    }
     co_await with_deadline(clock, route_limit, "setting the route",
                            entry->ports.router->set(std::move(order)));
 }
@@ -217,8 +226,11 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
         }
         const Rollout& now = entry->rollout;
         const bool settled = now.applied == now.desired && entry->router_error.empty();
-        if (settled && now.over() && !entry->unrecorded) co_return;
-        if (!settled) {
+        if (settled && now.status == Status::finished && !entry->unrecorded) co_return;
+        if (now.over() && newest_of(entry->policy.name) != entry) co_return;  // another's row now
+        if (settled && now.over()) {
+            pause = most;  // 0 % for ever: a hand that raises it is lowered back
+        } else if (!settled) {
             pause = backoff;
             backoff = doubled(backoff, most);
         }
@@ -327,11 +339,12 @@ Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Cha
         try {
             co_await with_deadline(clock, std::chrono::seconds{20}, "settling a notice",
                                    store.settle(settle, given_up));
+        } catch (const StoreReadOnly& error) {
+            store_trouble = error.what();  // it may be sent again after the next start
         } catch (...) {
             unknown = std::current_exception();
         }
-        // Not settled is sent again after the next start: at least once.
-        if (unknown && store_trouble.empty()) std::rethrow_exception(unknown);
+        if (unknown) std::rethrow_exception(unknown);
         owed.erase(std::find_if(owed.begin(), owed.end(),
                                 [&](const Owed& one) { return one.message.id == settle; }));
     }

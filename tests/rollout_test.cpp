@@ -1,5 +1,5 @@
-// The thirteen promises of step(), each a test case with that sentence as its name, and what
-// belongs to them.
+// The thirteen promises of step(), each a test case with that sentence as its name.
+// tests/mutants_test.py breaks them on purpose: each guard that it removes must fail here.
 #include <doctest/doctest.h>
 
 #include "tests/story.hpp"
@@ -11,6 +11,11 @@ namespace {
 
 const Counts broken{1'000, 200, 0, 9'000, 0};
 const Counts silent{0, 0, 0, 9'000, 0};
+const Counts few{2, 0, 0, 18, 0};
+
+Duration uncounted(const Story& story, Uncounted kind) {
+    return story.rollout.uncounted[static_cast<std::size_t>(kind)];
+}
 
 Story baking() {
     Story story;
@@ -23,6 +28,28 @@ Story at_100() {
     story.to_next_step().to_next_step();
     REQUIRE(story.rollout.desired == everybody);
     return story;
+}
+
+/// 10 % is proven and 50 % is ordered, not confirmed.
+Story raising() {
+    Story story = baking();
+    for (int i = 0; i < 30 && story.rollout.desired == Weight{1'000}; ++i) story.look();
+    REQUIRE(story.rollout.desired == Weight{5'000});
+    return story;
+}
+
+Story finishing() {
+    Story story = at_100();
+    for (int i = 0; i < 100 && story.rollout.status != Status::finishing; ++i) story.look();
+    REQUIRE(story.rollout.status == Status::finishing);
+    return story;
+}
+
+bool is_missing(const Story& story, Missing::Kind kind) {
+    for (const Missing& one : missing_to_advance(story.rollout, story.policy, story.now)) {
+        if (one.kind == kind) return true;
+    }
+    return false;
 }
 
 }  // namespace
@@ -69,6 +96,42 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.baked == 1h);
             CHECK(story.rollout.uncounted[static_cast<std::size_t>(Uncounted::paused)] == 1h);
         }
+        SUBCASE("suspicion earns nothing, neither when it comes nor when it goes") {
+            Story story = baking();
+            story.look();
+            story.rollout.ledger.streams[0].ln_r[5] = 2.5;  // M = 12 of 100
+            story.look({0, 0, 0, 0, 0});
+            REQUIRE(story.rollout.suspicious);
+            CHECK(story.rollout.baked == 1h);
+            story.look();
+            REQUIRE_FALSE(story.rollout.suspicious);
+            CHECK(story.rollout.baked == 1h);
+            CHECK(uncounted(story, Uncounted::suspicious) == 2h);
+            story.look();
+            CHECK(story.rollout.baked == 2h);
+        }
+        SUBCASE("a hold earns nothing") {
+            Story story = baking();
+            Trigger trigger = error_burst();
+            trigger.then = Action::hold;
+            story.policy.triggers = {trigger};
+            story.policy.criteria[0].limit = 0.9;
+            story.look();
+            story.look({1'000, 100, 0, 9'000, 0});
+            REQUIRE(story.rollout.hold(Hold::Kind::trigger) != nullptr);
+            story.healthy(3);
+            CHECK(story.rollout.baked == 1h);
+            CHECK(uncounted(story, Uncounted::held) == 4h);
+        }
+        SUBCASE("time before a resume earns nothing, though the look ends after it") {
+            Story story = baking();
+            story.happens(event::Pause{}, "alice");
+            story.now += 45min;
+            story.happens(event::Resume{"go"}, "alice");
+            story.look();
+            CHECK(story.rollout.baked == 15min);
+            CHECK(uncounted(story, Uncounted::paused) == 45min);
+        }
         SUBCASE("a look counts exactly once") {
             Story story = baking();
             event::Looked looked;
@@ -86,7 +149,7 @@ TEST_SUITE("rollout") {
         story.start();
         CHECK(story.rollout.status == Status::pending);
         story.now += 30min;
-        story.happens(event::Looked{story.counts({}), false});
+        CHECK(story.happens(event::Looked{story.counts({}), false}).forget);
         CHECK(story.rollout.baked == 0h);
         story.confirm();
         CHECK(story.rollout.status == Status::progressing);
@@ -109,6 +172,15 @@ TEST_SUITE("rollout") {
             story.look();
             CHECK(story.rollout.baked == 1h);
         }
+        SUBCASE("a raise on its way earns nothing, and looks do not renew it") {
+            Story waiting = raising();
+            const Duration baked = waiting.rollout.baked;
+            const auto expires = waiting.rollout.raise_expires;
+            waiting.look({}, 30min);
+            CHECK(waiting.rollout.baked == baked);
+            CHECK(uncounted(waiting, Uncounted::unconfirmed) == 30min);
+            CHECK(waiting.rollout.raise_expires == expires);
+        }
     }
 
     TEST_CASE("3 a step ends in promote, roll back or extend") {
@@ -127,6 +199,25 @@ TEST_SUITE("rollout") {
             CHECK_FALSE(story.rollout.proven);
             CHECK(story.rollout.desired == Weight{1'000});
             CHECK(story.times_told(Notice::Kind::extended) == 1);
+        }
+        SUBCASE("nothing is extended before the bake is complete, and what is missing is listed") {
+            Story story = baking();
+            for (int i = 0; i < 23; ++i) story.look(few);
+            CHECK(story.times_told(Notice::Kind::extended) == 0);
+            CHECK(is_missing(story, Missing::Kind::bake));
+            CHECK(is_missing(story, Missing::Kind::proof));
+            CHECK_FALSE(is_missing(story, Missing::Kind::held));
+            story.look(few);
+            CHECK(story.times_told(Notice::Kind::extended) == 1);
+            CHECK_FALSE(is_missing(story, Missing::Kind::bake));
+            CHECK(is_missing(story, Missing::Kind::proof));
+        }
+        SUBCASE("counts of the step before prove nothing at the next one") {
+            Story story = baking();
+            story.to_next_step();
+            for (int i = 0; i < 30; ++i) story.look(few);
+            CHECK_FALSE(story.rollout.proven);
+            CHECK(story.rollout.desired == Weight{5'000});
         }
         SUBCASE("an expected segment that was not seen asks, and promotes when it is seen") {
             Story story = baking();
@@ -184,6 +275,36 @@ TEST_SUITE("rollout") {
         CHECK(story.rollout.desired == nobody);
     }
 
+    TEST_CASE("a pause or a hold takes back a raise that is still on its way") {
+        Story story = baking();
+        while (story.rollout.desired == Weight{1'000}) story.look();
+        REQUIRE(story.rollout.desired == Weight{5'000});
+        SUBCASE("pause") {
+            story.happens(event::Pause{}, "alice");
+        }
+        SUBCASE("hold") {
+            Trigger trigger = error_burst();
+            trigger.then = Action::hold;
+            story.policy.criteria[0].limit = 0.9;
+            story.policy.triggers = {trigger};
+            story.look({1'000, 100, 0, 9'000, 0});
+        }
+        CHECK(story.rollout.desired == Weight{1'000});
+        CHECK_FALSE(story.rollout.raise_expires);
+    }
+
+    TEST_CASE("a repeated rollback is carried out again, a late raise by hand is lowered") {
+        Story story = baking();
+        story.happens(event::RollBack{}, "alice");
+        story.confirm();
+        story.served(Weight{5'000}, "bob");
+        CHECK(story.rollout.applied == Weight{5'000});
+        CHECK(story.rollout.desired == nobody);
+        const std::uint64_t ordered = story.rollout.ordered;
+        CHECK_FALSE(story.happens(event::RollBack{}, "alice").refused);
+        CHECK(story.rollout.ordered > ordered);
+    }
+
     TEST_CASE("5 a rollback latches: from then on the rollout wants 0 % for ever") {
         Story story = baking();
         story.look(broken);
@@ -194,14 +315,15 @@ TEST_SUITE("rollout") {
                  event::Promote{true, "please"}, event::Resume{"go"}, event::Extend{1h, "x"},
                  event::Pause{}, event::Finish{"x"}, event::RaiseLapsed{}}) {
             story.happens(what, "alice");
+            CHECK((story.last.refused || story.last.forget));
             CHECK(story.rollout.desired == nobody);
             CHECK(story.rollout.status == Status::rolled_back);
         }
         story.served(everybody, "bob");
         CHECK(story.rollout.desired == nobody);
+        CHECK(story.times_told(Notice::Kind::rolled_back) == 1);
         SUBCASE("an operator's rollback is accepted in every state until it is finished") {
-            Story end = at_100();
-            while (end.rollout.status != Status::finishing) end.look();
+            Story end = finishing();
             Story pending;
             pending.start();
             for (Story* one : {&end, &pending}) {
@@ -210,12 +332,11 @@ TEST_SUITE("rollout") {
             }
         }
         SUBCASE("and beats a raise that is on its way") {
-            Story raising = baking();
-            while (raising.rollout.desired == Weight{1'000}) raising.look();
-            raising.happens(event::RollBack{}, "alice");
-            raising.served(Weight{5'000});  // the late confirmation of the raise
-            CHECK(raising.rollout.desired == nobody);
-            CHECK(raising.rollout.status == Status::rolled_back);
+            Story late = raising();
+            late.happens(event::RollBack{}, "alice");
+            late.served(Weight{5'000});  // the late confirmation of the raise
+            CHECK(late.rollout.desired == nobody);
+            CHECK(late.rollout.status == Status::rolled_back);
         }
     }
 
@@ -229,6 +350,18 @@ TEST_SUITE("rollout") {
         CHECK(story.last.forget);
         CHECK(story.rollout.baked == before.baked);
         CHECK(story.rollout.step == before.step);
+        SUBCASE("and a proven step is followed by the next one, not by the last") {
+            Story slept = baking();
+            slept.policy.max_step = 900 * day;
+            slept.look({500'000, 0, 0, 4'500'000, 0}, 400 * day);
+            for (int i = 0; i < 30 && slept.rollout.desired == Weight{1'000}; ++i) slept.look();
+            CHECK(slept.rollout.desired == Weight{5'000});
+            slept.confirm();
+            CHECK(slept.rollout.step == 1);
+            slept.look({500'000, 0, 0, 500'000, 0}, 400 * day);
+            CHECK(slept.rollout.desired == Weight{5'000});
+            CHECK(slept.rollout.baked == 1h);
+        }
     }
 
     TEST_CASE("7 lower is never blocked") {
@@ -241,7 +374,7 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.desired == nobody);
         }
         SUBCASE("and an order to lower stands for ever") {
-            story.happens(event::RollBack{}, "alice");
+            CHECK_FALSE(story.happens(event::RollBack{}, "alice").refused);
             CHECK_FALSE(story.rollout.raise_expires);
             story.now += 90 * day;
             CHECK(story.happens(event::RaiseLapsed{}).forget);
@@ -267,6 +400,14 @@ TEST_SUITE("rollout") {
         story.blind_look();
         REQUIRE(story.rollout.hold(Hold::Kind::blind) != nullptr);
         CHECK(story.times_told(Notice::Kind::blind) == 1);
+        CHECK(story.rollout.last_look == story.now - 3h);  // nothing of it is skipped
+        CHECK(story.rollout.baked == 1h);
+        SUBCASE("a failed look that changes nothing is not remembered") {
+            story.now += 1min;
+            event::Looked looked;
+            looked.look.error = "connection refused";
+            CHECK(story.happens(looked).forget);
+        }
         SUBCASE("good counts heal it") {
             story.look({3'000, 0, 0, 27'000, 0}, 3h);
             CHECK(story.rollout.holds.empty());
@@ -292,6 +433,30 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.hold(Hold::Kind::blind) != nullptr);
             story.look();
             CHECK(story.rollout.hold(Hold::Kind::blind) == nullptr);
+        }
+        SUBCASE("so is a canary that has much less than its share of the requests") {
+            story.look({3'000, 0, 0, 27'000, 0}, 3h);
+            const auto with = [&](std::int64_t canary, std::int64_t baseline) {
+                Look look = story.counts({});
+                story.now = look.to;
+                for (const auto& [who, requests] :
+                     {std::pair{Population::canary, canary}, {Population::baseline, baseline}}) {
+                    Window window;
+                    window.trigger = "expect_traffic";
+                    window.who = who;
+                    window.from = look.to - story.policy.expect_over;
+                    window.to = look.to;
+                    window.requests = requests;
+                    look.windows.push_back(window);
+                }
+                story.happens(event::Looked{look, false});
+                return story.rollout.hold(Hold::Kind::blind) != nullptr;
+            };
+            CHECK_FALSE(with(500, 9'500));  // half of its tenth
+            CHECK_FALSE(with(0, 290));      // a night: 29 were to be expected
+            CHECK(with(0, 300));
+            CHECK_FALSE(with(30, 270));
+            CHECK(with(499, 9'501));
         }
     }
 
@@ -319,6 +484,32 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.holds.empty());
             story.look(broken);
             CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("triggers: a look that both share is no mark against the canary") {
+            Story story = baking();
+            story.policy.criteria[0].limit = 0.9;
+            Trigger trigger = error_burst();
+            trigger.needed = 2;
+            trigger.looks = 3;
+            story.policy.triggers = {trigger};
+            story.look(both);
+            story.look(broken);
+            CHECK(story.rollout.status == Status::progressing);
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("criteria: an outage that the total shows is every segment's") {
+            Story story = baking();
+            story.healthy(3);
+            Look look = story.counts(both);
+            for (Tally& tally : look.on_time) {
+                if (tally.who != Population::baseline || tally.segment.empty()) continue;
+                for (Count& count : tally.events) count = Count{};  // it has no agents' failures
+            }
+            story.now = look.to;
+            story.happens(event::Looked{look, false});
+            CHECK(story.rollout.status == Status::progressing);
+            CHECK(story.rollout.hold(Hold::Kind::shared_outage) != nullptr);
         }
         SUBCASE("unless the policy says roll back") {
             Story story = baking();
@@ -406,6 +597,10 @@ TEST_SUITE("rollout") {
             for (int i = 0; i < 80; ++i) story.look({2, 0, 0, 18, 0});
             REQUIRE(story.rollout.hold(Hold::Kind::unproven) != nullptr);
             refused(event::Resume{"x"});
+            story.happens(event::Pause{}, "alice");
+            CHECK_FALSE(story.happens(event::Resume{"go on"}, "alice").refused);
+            CHECK_FALSE(story.rollout.paused);
+            REQUIRE(story.rollout.hold(Hold::Kind::unproven) != nullptr);
             CHECK_FALSE(story.happens(event::Extend{5 * day, "more"}, "alice").refused);
             CHECK(story.rollout.holds.empty());
             CHECK(bake_wanted(story.rollout, story.policy) == 6 * day);
@@ -441,8 +636,14 @@ TEST_SUITE("rollout") {
         SUBCASE("a rollback row of an earlier rollout does not roll back a new one") {
             Story fresh;
             fresh.start();
-            CHECK(fresh.served(nobody, "bob", "an old one").forget);
+            fresh.served(nobody, "bob", "an old one");
             CHECK(fresh.rollout.status == Status::pending);
+            CHECK(fresh.rollout.desired == Weight{1'000});
+            SUBCASE("but one that is written before the first raise is confirmed does") {
+                const Served newer{nobody, *fresh.rollout.route_from + 1, "bob", "stop"};
+                fresh.happens(event::RouteRead{newer});
+                CHECK(fresh.rollout.status == Status::rolled_back);
+            }
         }
         SUBCASE("higher is lowered back") {
             story.served(everybody, "bob");
@@ -456,11 +657,24 @@ TEST_SUITE("rollout") {
             while (story.rollout.desired == Weight{1'000}) story.look();
             CHECK(story.served(Weight{1'000}).forget);
             CHECK(story.rollout.holds.empty());
-            story.now += 1h;
+            story.now += 59min;
+            CHECK(story.happens(event::RaiseLapsed{}).forget);
+            CHECK(story.rollout.desired == Weight{5'000});
+            story.now += 1min;
             story.happens(event::RaiseLapsed{});
             CHECK(story.rollout.desired == Weight{1'000});
             CHECK(story.rollout.holds.empty());
             CHECK(story.rollout.step == 0);
+        }
+        SUBCASE("a raise back to the step that lapses waits for a person, and no step is skipped") {
+            story.happens(event::RouteRead{Served{}});
+            story.happens(event::Resume{"again"}, "alice");
+            story.now += 1h;
+            story.happens(event::RaiseLapsed{});
+            CHECK(story.rollout.hold(Hold::Kind::unconfirmed) != nullptr);
+            story.healthy(60);
+            CHECK(story.rollout.desired == nobody);
+            CHECK(story.happens(event::Promote{true, "go"}, "alice").refused);
         }
         SUBCASE("a first raise that was never confirmed waits for a person") {
             Story pending;
@@ -510,127 +724,5 @@ TEST_SUITE("rollout") {
                 CHECK(story.rollout.status == Status::rolled_back);
             }
         }
-    }
-
-    TEST_CASE(
-        "triggers count: a floor of failures and users, k of n, warn and hold and roll back") {
-        Story story = baking();
-        story.policy.criteria[0].limit = 0.9;
-        Trigger trigger = error_burst();
-        SUBCASE("the floor of failures") {
-            story.policy.triggers = {trigger};
-            story.look({20, 4, 0, 90, 0});
-            CHECK(story.rollout.status == Status::progressing);
-            story.look({20, 5, 0, 90, 0});
-            CHECK(story.rollout.status == Status::rolled_back);
-            CHECK(story.rollout.reason.find("error-burst") != std::string::npos);
-        }
-        SUBCASE("the floor of users") {
-            story.policy.triggers = {trigger};
-            story.now += 1h;
-            Look look = story.counts({1'000, 100, 0, 9'000, 0});
-            look.windows[0].users = 2;
-            story.happens(event::Looked{look, false});
-            CHECK(story.rollout.status == Status::progressing);
-        }
-        SUBCASE("2 of 3 looks") {
-            trigger.needed = 2;
-            trigger.looks = 3;
-            story.policy.triggers = {trigger};
-            const Counts high{1'000, 100, 0, 9'000, 0};
-            story.look(high);
-            story.look();
-            story.look();
-            story.look(high);
-            CHECK(story.rollout.status == Status::progressing);
-            story.look();
-            story.look(high);
-            CHECK(story.rollout.status == Status::rolled_back);
-        }
-        SUBCASE("hold waits for a person and does not hold again while it goes on") {
-            trigger.then = Action::hold;
-            story.policy.triggers = {trigger};
-            story.look({1'000, 100, 0, 9'000, 0});
-            REQUIRE(story.rollout.hold(Hold::Kind::trigger) != nullptr);
-            story.happens(event::Resume{"known"}, "alice");
-            story.look({1'000, 100, 0, 9'000, 0});
-            CHECK(story.rollout.holds.empty());
-            story.look();
-            story.look({1'000, 100, 0, 9'000, 0});
-            CHECK(story.rollout.hold(Hold::Kind::trigger) != nullptr);
-        }
-        SUBCASE("warn only says it, once") {
-            trigger.then = Action::warn;
-            story.policy.triggers = {trigger};
-            story.look({1'000, 100, 0, 9'000, 0});
-            story.look({1'000, 100, 0, 9'000, 0});
-            CHECK(story.times_told(Notice::Kind::warned) == 1);
-            CHECK(story.rollout.holds.empty());
-        }
-        SUBCASE("a canary that falls silent while the baseline talks") {
-            trigger.kind = Trigger::Kind::traffic;
-            trigger.above = false;
-            trigger.threshold = 0.2;
-            trigger.at_least = 30;
-            story.policy.triggers = {trigger};
-            story.look({199, 0, 0, 9'000, 0});  // 10 % of 9,199 is 920, a fifth of that 184
-            CHECK(story.rollout.status == Status::progressing);
-            story.look({180, 0, 0, 9'000, 0});
-            CHECK(story.rollout.status == Status::rolled_back);
-        }
-        SUBCASE("both silent is a night") {
-            trigger.kind = Trigger::Kind::traffic;
-            trigger.above = false;
-            trigger.threshold = 0.2;
-            trigger.at_least = 30;
-            story.policy.triggers = {trigger};
-            story.look({0, 0, 0, 200, 0});
-            CHECK(story.rollout.status == Status::progressing);
-        }
-        SUBCASE("a number from a query; no number says nothing") {
-            trigger.kind = Trigger::Kind::number;
-            trigger.threshold = 20;
-            story.policy.triggers = {trigger};
-            const auto with = [&](std::optional<double> value) {
-                story.now += 1h;
-                Look look = story.counts({});
-                look.windows[0].value = value;
-                story.happens(event::Looked{look, false});
-                return story.rollout.status;
-            };
-            CHECK(with(20.0) == Status::progressing);
-            CHECK(with(std::nullopt) == Status::progressing);
-            CHECK(with(21.0) == Status::rolled_back);
-        }
-        SUBCASE("1 of 1 acts at a peek, and a quiet peek is forgotten") {
-            story.policy.triggers = {trigger};
-            story.now += 15s;
-            Look peek = story.counts({1'000, 10, 0, 9'000, 0});
-            peek.on_time.clear();
-            CHECK(story.happens(event::Peeked{peek}).forget);
-            peek.windows[0].failures = 100;
-            peek.windows[0].users = 100;
-            story.happens(event::Peeked{peek});
-            CHECK(story.rollout.status == Status::rolled_back);
-        }
-        SUBCASE("a peek that both sides share does nothing") {
-            story.policy.triggers = {trigger};
-            Look peek = story.counts({1'000, 100, 0, 9'000, 900});
-            CHECK(story.happens(event::Peeked{peek}).forget);
-        }
-    }
-
-    TEST_CASE("reports keep their rhythm: hourly on day 1, then every six hours, then daily") {
-        Story story = baking();
-        story.policy.steps[0].bake = 30 * day;
-        for (int i = 0; i < 24; ++i) story.look();
-        const int first = story.times_told(Notice::Kind::report);
-        CHECK(first >= 23);
-        for (int i = 0; i < 48; ++i) story.look();
-        const int second = story.times_told(Notice::Kind::report) - first;
-        CHECK(second >= 7);
-        CHECK(second <= 9);
-        for (int i = 0; i < 48; ++i) story.look();
-        CHECK(story.times_told(Notice::Kind::report) - first - second <= 3);
     }
 }

@@ -75,6 +75,10 @@ void earn_time(Draft& draft, const Look& look, bool was_blind);
 void hold_when_overdue(Draft& draft);
 void report_when_due(Draft& draft);
 
+/// Time at the present step that counts against max_step: seen or not, but not while a person
+/// paused it or canaryd was down. No wall clock: a jump of it is not time.
+Duration time_at_step(const Rollout& rollout);
+
 /// What one trigger saw in one scope.
 struct TriggerSaw {
     const Trigger* trigger = nullptr;

@@ -63,6 +63,12 @@ std::vector<Missing> missing_to_advance(const Rollout& rollout, const Policy& po
     if (rollout.ledger.waiting) {
         add(Missing::Kind::alarm, "an alarm waits for its confirmation");
     }
+    if (rollout.applied == rollout.desired &&
+        rollout.desired != policy.steps[rollout.step].weight) {
+        add(Missing::Kind::raise, "the route is at " + text::weight(rollout.desired) +
+                                      ", the step wants " +
+                                      text::weight(policy.steps[rollout.step].weight));
+    }
     if (rollout.applied != rollout.desired) {
         add(Missing::Kind::raise,
             "the router has not confirmed " + text::weight(rollout.desired) + " yet");

@@ -57,6 +57,8 @@ void Draft::add_hold(Hold::Kind kind, const std::string& name, const std::string
         if (hold.kind == kind && hold.name == name) return;
     }
     next.holds.push_back({kind, name, event.at, why});
+    // A raise that is still on its way is taken back: held means that nothing rises.
+    if (next.raise_expires) order_lower(next.applied.value_or(nobody));
     changed(why);
     const bool blind = kind == Hold::Kind::blind;
     tell(blind ? Notice::Kind::blind : Notice::Kind::held, Severity::warning,
@@ -97,8 +99,10 @@ namespace {
 
 Transition on_started(Draft draft, const event::Started& started) {
     if (draft.before.revision != 0) {
-        return draft.refuse("cannot start: " + draft.before.id + " is not over yet (" +
-                            std::string(text::name(draft.before.status)) + ")");
+        return draft.refuse(
+            "cannot start: " + draft.before.id + " is not over yet (" +
+            std::string(text::name(draft.before.status)) +
+            (draft.before.over() ? ", and the router has not confirmed its weight)" : ")"));
     }
     Rollout& next = draft.next;
     next.id = started.id;
@@ -214,6 +218,14 @@ Transition raised_by_hand(Draft draft, const Served& served) {
 Transition on_route_read(Draft draft, const Served& served) {
     const Rollout& now = draft.before;
     if (now.status == Status::finished) return draft.forget();
+    const bool known = now.route_from.has_value();
+    if (!known) draft.next.route_from = served.revision;
+    // What somebody set to 0 % since this rollout began is a rollback, even before its first raise
+    // or when it wants 0 % already; a row from before (an earlier rollback) is not.
+    if (known && !now.over() && served.weight == nobody && by_somebody_else(served) &&
+        served.revision > *now.route_from) {
+        return lowered_by_hand(std::move(draft), served);
+    }
     const bool was_confirmed = now.applied == now.desired;
     if (served.weight == now.desired) {
         return was_confirmed ? draft.forget() : confirmed(std::move(draft));
@@ -227,7 +239,9 @@ Transition on_route_read(Draft draft, const Served& served) {
     if (now.applied && served.weight < *now.applied) {
         return lowered_by_hand(std::move(draft), served);
     }
-    return draft.forget();
+    if (known) return draft.forget();
+    return std::move(draft).done("the route was at " + text::weight(served.weight) +
+                                 " before this rollout");
 }
 
 Transition on_raise_lapsed(Draft draft) {
@@ -238,8 +252,9 @@ Transition on_raise_lapsed(Draft draft) {
     const std::string why = "the router did not confirm " + text::weight(now.desired) + " within " +
                             text::duration(draft.policy.evaluate_every) +
                             " of its verdict: the raise has lapsed";
+    const bool again = now.desired <= draft.present_step().weight;
     draft.order_lower(now.applied.value_or(nobody));
-    if (now.status == Status::pending) {
+    if (again) {  // the first raise, or back to the step's weight: no look asks for that again
         draft.add_hold(Hold::Kind::unconfirmed, "", why);
     } else {
         draft.changed(why);

@@ -74,6 +74,7 @@ Transition on_command(Draft draft, const event::Pause& command) {
     if (next.over()) return draft.refuse("cannot pause: " + over_sentence(next));
     if (next.paused) return draft.refuse("already paused by " + next.paused->by);
     next.paused = Paused{draft.event.by, draft.event.at, command.reason};
+    if (next.raise_expires) draft.order_lower(next.applied.value_or(nobody));
     const std::string why = "paused by " + draft.event.by + because(command.reason);
     draft.changed(why);
     draft.tell(Notice::Kind::paused, Severity::info,
@@ -98,14 +99,21 @@ Transition on_command(Draft draft, const event::Resume& command) {
         const std::vector<std::size_t> suspects{next.ledger.suspect};
         next.ledger = forget_streams(std::move(next.ledger), suspects);
     }
-    const bool route =
-        next.hold(Hold::Kind::drift) != nullptr || next.hold(Hold::Kind::unconfirmed) != nullptr;
+    const bool raises = next.desired < draft.present_step().weight;
+    const bool unclear = next.suspicious || next.ledger.waiting ||
+                         std::any_of(next.holds.begin(), next.holds.end(),
+                                     [](const Hold& hold) { return hold.heals(); });
+    if (raises && unclear) {
+        return draft.refuse("cannot resume: that would raise traffic to " +
+                            text::weight(draft.present_step().weight) +
+                            ", and the metrics are not clear now; see canaryctl status");
+    }
     next.paused.reset();
     draft.drop_holds(
         [](const Hold& hold) { return waits_for_a_person(hold) && !is_unproven(hold); });
     next.earn_from = draft.event.at;
     std::string why = "resumed by " + draft.event.by + because(command.reason);
-    if (route && next.desired < draft.present_step().weight) {
+    if (raises) {
         draft.order_raise(draft.present_step().weight);
         why += "; " + text::weight(next.desired) + " is ordered again";
     }
@@ -153,7 +161,8 @@ Transition on_command(Draft draft, const event::RollBack& command) {
         return draft.refuse("cannot roll back: " + over_sentence(next));
     }
     if (next.status == Status::rolled_back) {
-        return std::move(draft).done("already rolled back: users are on legacy");
+        next.ordered = next.revision;  // the route is set once more, at once
+        return std::move(draft).done("already rolled back: 0 % is ordered again");
     }
     const std::string why = "rolled back by " + draft.event.by + because(command.reason);
     draft.roll_back(why);
@@ -174,7 +183,7 @@ Transition on_command(Draft draft, const event::Extend& command) {
     next.extended += command.by;
     next.baked_told = false;
     const Duration limit = draft.policy.max_step_of(next.step) + next.extended;
-    if (draft.event.at - next.applied_since <= limit) draft.drop_holds(is_unproven);
+    if (time_at_step(next) <= limit) draft.drop_holds(is_unproven);
     const std::string why = draft.present_step().name + " extended by " +
                             text::duration(command.by) + " by " + draft.event.by +
                             because(command.reason);

@@ -180,7 +180,7 @@ void say_extended(Draft& draft, const std::vector<Missing>& missing) {
     next.baked_told = true;
     std::string what;
     for (const Missing& one : missing) {
-        if (one.kind == Missing::Kind::soak) continue;
+        if (one.kind == Missing::Kind::soak || one.kind == Missing::Kind::raise) continue;
         what += "\n- " + one.what;
     }
     if (what.empty()) return;
@@ -260,9 +260,10 @@ Transition on_evidence(Draft draft, const event::Looked& looked) {
         next.proven = verdict.proven;
         add_up(draft, look);
         watch_for_silence(draft, look);
-        earn_time(draft, look, was_blind);
+        // Part of the counts is still to come: they are judged, and nothing is earned by them.
+        if (look.canary_complete) earn_time(draft, look, was_blind);
         hold_when_overdue(draft);
-        why = advance(draft);
+        if (look.canary_complete) why = advance(draft);
     }
     report_when_due(draft);
     if (why.empty()) why = summary(next, verdict, draft.policy);

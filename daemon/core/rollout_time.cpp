@@ -74,7 +74,9 @@ Transition on_no_evidence(Draft draft, const std::string& error) {
     Rollout& next = draft.next;
     const TimePoint now = draft.event.at;
     const bool first = !next.blind_since;
-    if (first) next.blind_since = std::min(next.last_look, now);
+    // Time in which canaryd was down is not blindness of the source.
+    const TimePoint recent = now - draft.policy.settle - draft.policy.evaluate_every;
+    if (first) next.blind_since = std::min(now, std::max(next.last_look, recent));
     next.blind_why = error;
     const Duration blind = now - *next.blind_since;
     const std::size_t told = draft.notices.size();
@@ -157,6 +159,15 @@ void earn_time(Draft& draft, const Look& look, bool was_blind) {
     if (draft.is_last_step() && next.desired == everybody) next.soaked += earned;
 }
 
+Duration time_at_step(const Rollout& rollout) {
+    Duration time = rollout.baked;
+    for (std::size_t i = 0; i < rollout.uncounted.size(); ++i) {
+        const auto kind = static_cast<Uncounted>(i);
+        if (kind != Uncounted::paused && kind != Uncounted::down) time += rollout.uncounted[i];
+    }
+    return time;
+}
+
 void hold_when_overdue(Draft& draft) {
     Rollout& next = draft.next;
     if (next.status != Status::progressing) return;
@@ -167,7 +178,7 @@ void hold_when_overdue(Draft& draft) {
         return;
     }
     const Duration limit = draft.policy.max_step_of(next.step) + next.extended;
-    if (draft.event.at - next.applied_since <= limit) return;
+    if (time_at_step(next) <= limit) return;
     draft.add_hold(Hold::Kind::unproven, "",
                    draft.present_step().name + " has lasted " + text::duration(limit) +
                        " (max_step) without being ready; promote, extend or roll back");

@@ -55,6 +55,7 @@ double reached(const Trigger& trigger, const Window& canary, const Window* basel
 /// nullopt: this window says nothing (no number, no baseline to compare with).
 std::optional<bool> rule_broken(const Trigger& trigger, const Window& canary,
                                 const Window* baseline, Weight weight) {
+    if (canary.to <= canary.from) return std::nullopt;  // the weight is on since just now
     switch (trigger.kind) {
         case Trigger::Kind::share:
             return share_broken(trigger, canary);
@@ -63,6 +64,8 @@ std::optional<bool> rule_broken(const Trigger& trigger, const Window& canary,
             return traffic_broken(trigger, canary, *baseline, weight);
         case Trigger::Kind::number:
             if (!canary.value || !std::isfinite(*canary.value)) return std::nullopt;
+            // Rates have a floor; a number of half a window would be half a number.
+            if (canary.to - canary.from < trigger.over) return std::nullopt;
             return trigger.above ? *canary.value > trigger.threshold
                                  : *canary.value < trigger.threshold;
     }

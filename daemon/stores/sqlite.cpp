@@ -189,6 +189,7 @@ std::vector<Loaded> SqliteStore::load() {
         " WHERE status NOT IN ('rolled_back', 'finished') OR number ="
         " (SELECT max(o.number) FROM rollout o"
         "  WHERE o.name = r.name AND o.status IN ('rolled_back', 'finished'))"
+        " OR id IN (SELECT rollout FROM outbox WHERE settled_at IS NULL)"
         " ORDER BY name, number");
     std::vector<Loaded> all;
     while (row.step()) {

@@ -146,7 +146,8 @@ struct Loaded {
 class Store {
 public:
     virtual ~Store() = default;
-    /// Every rollout that is not over, and the newest one that is, of each name.
+    /// Every rollout that is not over, the newest one that is of each name, and those that
+    /// people still have to be told of.
     virtual Async<std::vector<Loaded>> load() = 0;
     /// ONE transaction: journal entry, state, owed notices. (rollout, revision) is unique.
     virtual Async<> commit(Event event, Transition transition, std::vector<Owed> owed) = 0;

@@ -150,6 +150,7 @@ struct Rollout {
     Weight desired = nobody;                 // the order to the router, by level
     std::optional<Weight> applied;           // what the router confirmed last
     std::uint64_t ordered = 0;               // revision of the newest order
+    std::optional<std::uint64_t> route_from;  // the row's revision when this rollout first read it
     std::optional<TimePoint> raise_expires;  // an unconfirmed raise lapses then
     TimePoint started;
     TimePoint applied_since;  // since when `applied` is what it is

@@ -22,6 +22,7 @@ public:
         rollbacks_latch_and_complete();
         nothing_rises_while_paused();
         hands_are_not_repaired_upwards();
+        faults_are_found();
         acknowledged_is_durable();
         nothing_acts_on_an_unknown_outcome();
         bake_is_never_longer_than_time();
@@ -67,7 +68,13 @@ private:
     void weights_follow_the_ladder() {
         Weight before = nobody;
         std::size_t reached = 0;
+        std::string id;
         for (const Decided& next : run_.decided) {
+            if (next.id != id) {  // a retry begins at the first step again
+                id = next.id;
+                before = nobody;
+                reached = 0;
+            }
             const Weight weight = next.desired;
             if (weight > before) {
                 const auto& steps = policy_.steps;
@@ -88,7 +95,9 @@ private:
     void engine_raises_only_on_proof() {
         for (std::size_t i = 1; i < run_.decided.size(); ++i) {
             const Decided& next = run_.decided[i];
-            if (next.desired <= run_.decided[i - 1].desired) continue;
+            if (next.id == run_.decided[i - 1].id && next.desired <= run_.decided[i - 1].desired) {
+                continue;
+            }
             if (is<event::Started>(i) || is<event::Promote>(i) || is<event::Resume>(i)) continue;
             if (!is<event::Looked>(i)) {
                 broken("G02: something else than a look or a person raised: " +
@@ -123,6 +132,15 @@ private:
 
     // G07: between a pause and its resume nothing rises.
     void nothing_rises_while_paused() {
+        std::size_t entry = 0;
+        bool now_paused = false;
+        for (const Trace& trace : run_.traces) {
+            if (trace.kind == Trace::Kind::commit) now_paused = run_.decided[entry++].paused;
+            if (now_paused && trace.kind == Trace::Kind::route && trace.weight > trace.before &&
+                trace.weight > run_.decided[entry - 1].desired) {
+                broken("G07: the route rose after a pause" + at(trace));
+            }
+        }
         bool paused = false;
         Weight before = nobody;
         for (const Decided& next : run_.decided) {
@@ -144,6 +162,26 @@ private:
             }
             drifted = next.drifted;
             before = next.desired;
+        }
+    }
+
+    // A gross fault of everybody that lasts is not lived with; a healthy canary is left alone.
+    void faults_are_found() {
+        if (run_.decided.empty()) return;
+        const Plan& plan = run_.plan;
+        const Decided& last = run_.decided.back();
+        const bool gross = plan.fault_rate >= 0.5 && plan.fault_agent < 0 &&
+                           plan.fault_for > std::chrono::hours{24 * 30} &&
+                           plan.fault_at < std::chrono::hours{24 * 35};
+        if (gross && plan.store_full_for == Duration{0} && !last.over && !last.held &&
+            !last.paused && last.desired > nobody && run_.served.weight > nobody) {
+            broken("a gross fault that lasts was not found");
+        }
+        const bool healthy = plan.fault_rate <= 0 && plan.outage_rate <= 0 &&
+                             plan.hands_per_week <= 0 && plan.commands_per_day <= 0 &&
+                             !plan.blind_rolls_back;
+        if (healthy && last.status == Status::rolled_back) {
+            broken("a healthy canary was rolled back: " + run_.journal.back().reason);
         }
     }
 
@@ -178,10 +216,12 @@ private:
         std::size_t entry = 0;
         SteadyPoint entered{};
         std::size_t step = 0;
+        std::string id;
         for (const Trace& trace : run_.traces) {
             if (trace.kind != Trace::Kind::commit) continue;
             const Decided& next = run_.decided[entry++];
-            if (next.step != step || next.baked == Duration{0}) {
+            if (next.id != id || next.step != step || next.baked == Duration{0}) {
+                id = next.id;
                 step = next.step;
                 entered = trace.steady;
             }

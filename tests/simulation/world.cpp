@@ -107,7 +107,11 @@ private:
             } catch (const std::logic_error& error) {
                 world_.run.died = error.what();
                 return;
-            } catch (const std::runtime_error&) {
+            } catch (const std::runtime_error& error) {
+                if (std::string(error.what()).find("simulated: I/O error") == std::string::npos) {
+                    world_.run.died = error.what();
+                    return;
+                }
                 kill();  // the store's unknown outcome: the process ends, systemd starts it again
                 continue;
             }
@@ -166,8 +170,9 @@ private:
     }
 
     void command() {
-        if (!daemon_->controller->view("sim")) {
-            start_rollout();
+        const auto view = daemon_->controller->view("sim");
+        if (!view || (view->rollout.over() && world_.random.chance(0.3))) {
+            start_rollout();  // the first, or a retry
             return;
         }
         What what;
