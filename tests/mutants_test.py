@@ -78,6 +78,9 @@ MUTANTS = [
     rollout("1: time that does not count is not itemised", "rollout_time.cpp",
             "next.uncounted[static_cast<std::size_t>(kind)] += lost;", "", "1"),
 
+    rollout("1: a look that is complete in part only earns bake", "rollout_look.cpp",
+            "if (look.canary_complete) earn_time(", "earn_time(", "1"),
+
     # 2 baking starts when the router confirms
     rollout("2: bake from decision not confirmation", "rollout_time.cpp",
             "} else if (before.applied != before.desired || "
@@ -143,6 +146,12 @@ MUTANTS = [
             "if ((verdict.decision == Decision::rollback && !next.paused) || fired) {", "4"),
     rollout("4: a pause does not stop advancing", "missing.cpp",
             'if (rollout.paused) add(', 'if (false) add(', "11"),
+    rollout("4: a raise on its way goes on though a person paused", "rollout_command.cpp",
+            "if (next.raise_expires) draft.order_lower(next.applied.value_or(nobody));", "",
+            "a pause or a hold takes back"),
+    rollout("4: a raise on its way goes on though it is held", "rollout.cpp",
+            "if (next.raise_expires) order_lower(next.applied.value_or(nobody));", "",
+            "a pause or a hold takes back"),
 
     # 5 a rollback latches
     rollout("5: latch lost: the status is not kept", "rollout.cpp",
@@ -182,6 +191,9 @@ MUTANTS = [
             "next.ordered = next.revision;\n    next.raise_expires.reset();",
             "next.ordered = next.revision;\n"
             "    next.raise_expires = event.at + policy.evaluate_every;", "7"),
+
+    rollout("7: a repeated rollback is not carried out again", "rollout_command.cpp",
+            "next.ordered = next.revision;", "", "a repeated rollback is carried out"),
 
     # 8 the policy is pinned
     rollout("8: a rollout is started over a running one", "rollout.cpp",
@@ -272,6 +284,9 @@ MUTANTS = [
             "if (time_at_step(next) <= limit) draft.drop_holds(is_unproven);", "",
             "11"),
 
+    rollout("11: a resume raises traffic for a suspicious canary", "rollout_command.cpp",
+            "if (raises && unclear) {", "if (false) {", "11"),
+
     # 12 drift
     rollout("12: raise on drift", "rollout.cpp",
             "draft.order_lower(served.weight);", "", "12"),
@@ -282,6 +297,10 @@ MUTANTS = [
     rollout("12: an unsigned row at 0 % is a rollback", "rollout.cpp",
             "if (served.weight == nobody && by_somebody_else(served)) {",
             "if (served.weight == nobody) {", "12"),
+    rollout("12: the row of an earlier rollback rolls back a new rollout", "rollout.cpp",
+            "served.revision > *now.route_from) {", "true) {", "12"),
+    rollout("12: a row at 0 % before the first confirmation is overwritten", "rollout.cpp",
+            "if (known && !now.over() && served.weight == nobody", "if (false", "12"),
     rollout("12: a raise by hand is not noticed", "rollout.cpp",
             "if (was_confirmed) return raised_by_hand(std::move(draft), served);", "", "12"),
     rollout("12: not yet raised is taken for lowered by hand", "rollout.cpp",
@@ -334,6 +353,9 @@ MUTANTS = [
     rollout("triggers: infinity fires", "triggers.cpp",
             "if (!canary.value || !std::isfinite(*canary.value)) return std::nullopt;",
             "if (!canary.value) return std::nullopt;", "triggers count"),
+    rollout("triggers: a number of half a window counts", "triggers.cpp",
+            "if (canary.to - canary.from < trigger.over) return std::nullopt;", "",
+            "triggers count"),
     rollout("triggers: a quiet night is silence", "triggers.cpp",
             "return expected >= static_cast<double>(trigger.at_least) &&", "return",
             "triggers count"),

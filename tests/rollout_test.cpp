@@ -132,6 +132,17 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.baked == 15min);
             CHECK(uncounted(story, Uncounted::paused) == 45min);
         }
+        SUBCASE("a look whose counts are still to come in part earns nothing and promotes nobody") {
+            Story story = baking();
+            story.healthy(23);
+            Look look = story.counts({});
+            look.canary_complete = false;
+            story.now = look.to;
+            story.happens(event::Looked{look, false});
+            CHECK(story.rollout.baked == 23h);
+            CHECK(story.rollout.canary.requests == 24'000);
+            CHECK(story.rollout.desired == Weight{1'000});
+        }
         SUBCASE("a look counts exactly once") {
             Story story = baking();
             event::Looked looked;
@@ -581,6 +592,18 @@ TEST_SUITE("rollout") {
             story.look({}, story.now - story.rollout.last_look + 1ms);
             story.look(broken);
             CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("no resume that would raise traffic while the canary is suspicious") {
+            story.served(Weight{500}, "bob");
+            story.look();
+            story.rollout.ledger.streams[0].ln_r[5] = 2.5;  // M = 12 of 100
+            story.look({0, 0, 0, 0, 0});
+            REQUIRE(story.rollout.suspicious);
+            refused(event::Resume{"go on"});
+            CHECK(story.rollout.desired == Weight{500});
+            story.look();
+            CHECK_FALSE(story.happens(event::Resume{"go on"}, "alice").refused);
+            CHECK(story.rollout.desired == Weight{1'000});
         }
         SUBCASE("not past a pause, a drift or blindness") {
             story.happens(event::Pause{}, "alice");

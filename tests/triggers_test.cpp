@@ -135,6 +135,10 @@ TEST_SUITE("rollout") {
             CHECK(with(std::nullopt) == Status::progressing);
             CHECK(with(std::numeric_limits<double>::infinity()) == Status::progressing);
             CHECK(with(std::numeric_limits<double>::quiet_NaN()) == Status::progressing);
+            trigger.over = 2h;  // longer than the windows that follow
+            std::swap(story.policy.triggers[0], trigger);
+            CHECK(with(21.0) == Status::progressing);
+            std::swap(story.policy.triggers[0], trigger);
             CHECK(with(21.0) == Status::rolled_back);
         }
         SUBCASE("1 of 1 acts at a peek, and a quiet peek is forgotten") {

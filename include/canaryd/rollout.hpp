@@ -146,15 +146,15 @@ struct Rollout {
     Status status = Status::pending;
     std::uint64_t revision = 0;  // grows by one with each committed event
 
-    std::size_t step = 0;                    // the step whose weight is on, or is to be the first
-    Weight desired = nobody;                 // the order to the router, by level
-    std::optional<Weight> applied;           // what the router confirmed last
-    std::uint64_t ordered = 0;               // revision of the newest order
+    std::size_t step = 0;                     // the step whose weight is on, or is to be the first
+    Weight desired = nobody;                  // the order to the router, by level
+    std::optional<Weight> applied;            // what the router confirmed last
+    std::uint64_t ordered = 0;                // revision of the newest order
     std::optional<std::uint64_t> route_from;  // the row's revision when this rollout first read it
-    std::optional<TimePoint> raise_expires;  // an unconfirmed raise lapses then
+    std::optional<TimePoint> raise_expires;   // an unconfirmed raise lapses then
     TimePoint started;
     TimePoint applied_since;  // since when `applied` is what it is
-    bool phase_due = false;  // the step's weight is on, its first look has not come yet
+    bool phase_due = false;   // the step's weight is on, its first look has not come yet
 
     TimePoint earn_from;   // a pause or a person's hold ended then: no bake from before it
     Duration baked{0};     // of the present step
