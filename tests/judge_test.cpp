@@ -416,6 +416,18 @@ TEST_SUITE("evidence") {
         look.on_time[0].events[0].raw = 6;
         CHECK(watch.judge(look).remarks.size() == 1);
         CHECK(watch.ledger.streams[0].floor.empty());
+        Look first = watch.look(5, 3, 0);
+        first.on_time[0].events[0].first[0].failures = 6;
+        CHECK(watch.judge(first).remarks.size() == 1);
+        CHECK(watch.ledger.streams[0].floor.empty());
+        Look late = watch.look(5, 3, 0);  // six of the look's own five, though late ones make up
+        late.on_time[0].events[0].raw = 6;
+        late.late.push_back(tally(Population::canary, "", 50, 0, 0, 0));
+        CHECK(watch.judge(late).remarks.size() == 1);
+        Look negative = watch.look(5, 3, 0);
+        negative.on_time[0].events[0].raw = -1;
+        CHECK(watch.judge(negative).remarks.size() == 1);
+        CHECK(watch.ledger.streams[0].events == 0);
     }
 
     TEST_CASE("of streams that are as large the first is named") {

@@ -169,7 +169,7 @@ TEST_SUITE("rollout") {
         CHECK(story.rollout.baked == 1h);
         SUBCASE("and at the next step too: time before the confirmation belongs to the old step") {
             const Weight ten = story.rollout.desired;
-            while (story.rollout.desired == ten) story.look();
+            for (int i = 0; i < 30 && story.rollout.desired == ten; ++i) story.look();
             CHECK(story.rollout.step == 0);
             const Duration baked = story.rollout.baked;
             CHECK(baked >= day);
@@ -243,6 +243,7 @@ TEST_SUITE("rollout") {
             Story story = baking();
             for (int i = 0; i < 80; ++i) story.look({2, 0, 0, 18, 0});
             REQUIRE(story.rollout.hold(Hold::Kind::unproven) != nullptr);
+            CHECK(is_missing(story, Missing::Kind::held));
             story.healthy(200);
             CHECK(story.rollout.desired == Weight{1'000});
         }
@@ -252,7 +253,24 @@ TEST_SUITE("rollout") {
             story.rollout.ledger.streams[0].ln_r[5] = 2.5;  // M = 12 of 100
             story.look({0, 0, 0, 0, 0});
             CHECK(story.rollout.suspicious);
+            CHECK(is_missing(story, Missing::Kind::suspicion));
             CHECK(story.rollout.desired == Weight{1'000});
+        }
+        SUBCASE("a segment of few users was not seen enough, however often they call") {
+            Story story = baking();
+            story.policy.segment_users = 5;  // there are four
+            story.healthy(30);
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(is_missing(story, Missing::Kind::segments));
+        }
+        SUBCASE("failures that come in bursts prove less than single ones") {
+            Story story = baking();
+            for (const std::int64_t sum_e2 : {4, 16}) {
+                Look look = story.counts({2'000, 4, 0, 18'000, 0});
+                look.on_time[0].bursts[0].sum_e2 = sum_e2;
+                const bool proven = judge(story.policy, story.rollout.ledger, look).proven;
+                CHECK(proven == (sum_e2 == 4));
+            }
         }
         SUBCASE("while nobody can be told, the raise to 100 % waits") {
             Story story = baking();
@@ -287,8 +305,7 @@ TEST_SUITE("rollout") {
     }
 
     TEST_CASE("a pause or a hold takes back a raise that is still on its way") {
-        Story story = baking();
-        while (story.rollout.desired == Weight{1'000}) story.look();
+        Story story = raising();
         REQUIRE(story.rollout.desired == Weight{5'000});
         SUBCASE("pause") {
             story.happens(event::Pause{}, "alice");
@@ -612,6 +629,11 @@ TEST_SUITE("rollout") {
             story.served(Weight{500}, "bob");
             refused(event::Promote{true, "we know"});
         }
+        SUBCASE("not while the canary is silent") {
+            for (int i = 0; i < 26; ++i) story.look(silent);
+            REQUIRE(story.rollout.hold(Hold::Kind::blind) != nullptr);
+            refused(event::Promote{true, "we know"});
+        }
         SUBCASE("not on stale metrics") {
             story.now += 10h;
             refused(event::Promote{true, "we know"});
@@ -662,6 +684,8 @@ TEST_SUITE("rollout") {
             fresh.served(nobody, "bob", "an old one");
             CHECK(fresh.rollout.status == Status::pending);
             CHECK(fresh.rollout.desired == Weight{1'000});
+            const Served again{nobody, *fresh.rollout.route_from, "bob", "an old one"};
+            CHECK(fresh.happens(event::RouteRead{again}).forget);
             SUBCASE("but one that is written before the first raise is confirmed does") {
                 const Served newer{nobody, *fresh.rollout.route_from + 1, "bob", "stop"};
                 fresh.happens(event::RouteRead{newer});
@@ -677,7 +701,7 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.applied == Weight{1'000});
         }
         SUBCASE("not yet raised is never taken for lowered by hand") {
-            while (story.rollout.desired == Weight{1'000}) story.look();
+            story = raising();
             CHECK(story.served(Weight{1'000}).forget);
             CHECK(story.rollout.holds.empty());
             story.now += 59min;
