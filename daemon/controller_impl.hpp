@@ -1,5 +1,5 @@
-// The controller's inside, shared by its two files: controller.cpp decides, controller_loops.cpp
-// watches, steers and tells.
+// The controller's inside, shared by its files: controller.cpp decides, controller_loops.cpp
+// watches, steers and tells, controller_view.cpp shows.
 #pragma once
 
 #include <deque>
@@ -103,6 +103,8 @@ struct Controller::Impl {
     void take_in(const std::shared_ptr<Entry>& entry);
     [[nodiscard]] std::shared_ptr<Entry> newest_of(const std::string& name) const;
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
+
+    // controller_view.cpp
     [[nodiscard]] View view_of(const Entry& entry) const;
 
     // controller_loops.cpp
@@ -116,6 +118,8 @@ struct Controller::Impl {
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
 
+/// The longest time that one call of the store may take.
+inline constexpr Duration store_limit = std::chrono::seconds{20};
 /// Who acts when nobody asked.
 inline const Actor engine{"canaryd", "engine"};
 

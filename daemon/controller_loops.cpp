@@ -190,7 +190,11 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
     constexpr Duration least = std::chrono::seconds{1};
     constexpr Duration most = std::chrono::minutes{1};
     Duration backoff = least;
-    for (;;) {
+    // After a retry has started the row is its own: the rollout before it reads and sets no more.
+    const auto superseded = [&] {
+        return entry->rollout.over() && newest_of(entry->policy.name) != entry;
+    };
+    while (!superseded()) {
         const std::uint64_t decided = entry->rollout.ordered;
         Duration pause = entry->policy.peek_every;
         bool lapsed = false;
@@ -202,7 +206,7 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
             co_await read_route(entry);
             const Rollout& now = entry->rollout;
             lapsed = now.raise_expires && clock.now() >= *now.raise_expires;
-            if (now.applied != now.desired && !lapsed && now.ordered == decided) {
+            if (now.applied != now.desired && !lapsed && now.ordered == decided && !superseded()) {
                 co_await set_route(entry);
                 co_await read_route(entry);
             }
@@ -227,7 +231,6 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
         const Rollout& now = entry->rollout;
         const bool settled = now.applied == now.desired && entry->router_error.empty();
         if (settled && now.status == Status::finished && !entry->unrecorded) co_return;
-        if (now.over() && newest_of(entry->policy.name) != entry) co_return;  // another's row now
         if (settled && now.over()) {
             pause = most;  // 0 % for ever: a hand that raises it is lowered back
         } else if (!settled) {

@@ -102,8 +102,9 @@ std::string window(const Table& table, const WindowAsk& ask, std::size_t names) 
     const std::string longest = std::to_string(longest_ms);
     const std::string where = " from " + table.name +
                               " where created_at >= ?1 and created_at < ?2 and webhook_name in (" +
-                              parameters(4, names) + ") and typeof(created_at) = 'integer'";
-    // Every row is traffic, whatever became of it: the index alone answers for the total.
+                              parameters(4, names) + ")";
+    // Every row is traffic, whatever became of it: the index alone answers for the total, and what
+    // compares as a time of the window is one.
     if (!ask.signal) {
         const std::string scope = ask.each_segment ? table.segment : "null";
         return "select " + scope + " as scope, count(*), 0, 0" + where + " and ?3 is not null" +
@@ -122,7 +123,7 @@ std::string window(const Table& table, const WindowAsk& ask, std::size_t names) 
            " when typeof(completed_at) = 'integer' and typeof(started_at) = 'integer'"
            " then completed_at - started_at end as took" +
            where +
-           " and +status in ('success', 'error', 'timeout')"
+           " and typeof(created_at) = 'integer' and +status in ('success', 'error', 'timeout')"
            " and (duration_ms is null or typeof(duration_ms) in ('integer', 'real')"
            " and duration_ms between 0 and " +
            longest +

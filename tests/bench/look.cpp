@@ -78,7 +78,7 @@ Measured measure(const Policy& policy, const std::string& path, std::int64_t rou
         for (ask.from = end - std::chrono::hours{2}; ask.from < end; ask.from = ask.to) {
             ask.to = ask.from + every;
             const bool first = ask.cursor.empty();
-            const Stopwatch watch;
+            const CpuWatch watch;
             Look look = observer.observe(ask);
             const double took = watch.seconds();
             if (!look.error.empty()) throw std::runtime_error(look.error);
@@ -88,7 +88,7 @@ Measured measure(const Policy& policy, const std::string& path, std::int64_t rou
                 measured.requests += tally.segment.empty() ? tally.requests : 0;
             Ask peek = ask;
             peek.peek = true;
-            const Stopwatch peeking;
+            const CpuWatch peeking;
             observer.observe(peek);
             if (round == 0 || first) continue;  // the cache, and where the table stands
             looks.push_back(took);
@@ -173,7 +173,7 @@ Spread by_hand(const Policy& policy, const std::string& path, std::int64_t round
     for (std::int64_t round = 0; round <= rounds; ++round) {
         ByHand hand(policy, path);
         for (TimePoint from = end - std::chrono::hours{2}; from < end; from += every) {
-            const Stopwatch watch;
+            const CpuWatch watch;
             hand.interval(from, from + every);
             hand.triggers(from + every);
             if (round > 0) seconds.push_back(watch.seconds());
