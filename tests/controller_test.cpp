@@ -24,8 +24,9 @@ Plan calm() {
 }
 
 Run run(const Plan& plan, int days) {
-    set_log_level(Level::critical);
+    set_log_level(Level::critical);  // simulated faults are no news
     Run result = simulate(plan, days);
+    set_log_level(Level::info);
     for (const std::string& what : check(result)) FAIL_CHECK(what);
     return result;
 }
