@@ -94,7 +94,9 @@ int main(int argc, char** argv) {
     CLI::App app{"A look's commit on the SQLite store"};
     std::int64_t looks = 1000;
     std::string folder;
-    app.add_option("--looks", looks, "how many")->capture_default_str()->check(CLI::PositiveNumber);
+    app.add_option("--looks", looks, "how many")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100'000'000));
     app.add_option("--folder", folder, "on which disk (default: the system's folder for such)");
     return run(app, argc, argv, [&] {
         Report report("Commit of a look on the SQLite store", argc, argv);

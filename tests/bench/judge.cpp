@@ -69,7 +69,9 @@ Measured measure(std::int64_t looks) {
 int main(int argc, char** argv) {
     CLI::App app{"judge and step in microseconds a look"};
     std::int64_t looks = 20'000;
-    app.add_option("--looks", looks, "how many")->capture_default_str()->check(CLI::PositiveNumber);
+    app.add_option("--looks", looks, "how many")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100'000'000));
     return run(app, argc, argv, [&] {
         Report report("Deciding one look: 8 agents, 18 streams", argc, argv);
         Measured measured = measure(looks);

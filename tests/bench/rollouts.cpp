@@ -134,9 +134,9 @@ Async<> drive(const Plan& plan, Clock& clock, Controller& controller, Seen& seen
         replaced(unified_text(), "evaluate_every: 5m",
                  "evaluate_every: " + std::to_string(plan.every) + "s" + peeks);
     measured.empty_mb = memory("VmRSS");
-    // Over two intervals, so that looks are due evenly, as those of rollouts of different days.
+    // Over whole intervals, so that looks are due evenly, as those of rollouts of different days.
     const SteadyPoint begin = clock.steady();
-    const Duration spread = 2 * std::chrono::seconds{plan.every};
+    const Duration spread = std::chrono::seconds{plan.every < 60 ? 2 * plan.every : plan.every};
     for (std::int64_t i = 0; i < plan.rollouts; ++i) {
         const Actor by{"bench", "operator"};
         std::string own =
@@ -240,7 +240,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(15, 3600));
     app.add_option("--seconds", plan.seconds, "how long it is measured")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, 100'000'000));
     app.add_flag("--all-cores", plan.two_cores, "not only on one");
     app.add_flag("--log", plan.log, "log lines to stderr, else they are made and thrown away");
     return run(app, argc, argv, [&] {

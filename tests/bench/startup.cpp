@@ -163,7 +163,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(3, 10'000'000));
     app.add_option("--starts", starts, "how often")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1, 100'000'000));
     return run(app, argc, argv, [&] {
         Report report("Start-up: exec to /readyz 200", argc, argv);
         const auto tell = [&](const std::string& what, const Spread& spread) {
