@@ -143,6 +143,18 @@ TEST_SUITE("controller") {
         CHECK(result.served.weight == nobody);
     }
 
+    TEST_CASE("a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
+        Plan plan = calm();
+        plan.clock_jumps_per_week = 40;
+        plan.suspends_per_week = 20;
+        plan.fault_rate = 0.5;
+        plan.fault_at = 3 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 6);
+        CHECK(result.decided.back().status == Status::rolled_back);
+        CHECK(result.served.weight == nobody);
+    }
+
     TEST_CASE("crashes all the time change no outcome, and the same seed gives the same trace") {
         Plan plan = calm();
         plan.crashes_per_day = 40;
