@@ -99,7 +99,7 @@ declare
     wanted integer := target_percentage * 100;
     r canaryd.route;
     began timestamptz := clock_timestamp();
-    following record;
+    flags_done boolean := false;
 begin
     if wanted is null or wanted not between 0 and 10000 then
         raise exception 'target_percentage is a number from 0 to 100, not %',
@@ -126,12 +126,11 @@ begin
     end if;
     -- Without canaryd nobody else moves the flags. It would take too long here on a large table.
     loop
-        exit when r.managed;
-        select * into following from canaryd.follow_flags('unified-webhook');
-        exit when following.done or clock_timestamp() > began + interval '2 s';
+        exit when flags_done or r.managed or clock_timestamp() > began + interval '2 s';
+        select done into flags_done from canaryd.follow_flags('unified-webhook');
     end loop;
     execute format('select count(*) from %s', canaryd.user_table()) into total_count;
-    if following.done then
+    if flags_done then
         execute format('select count(*) from %s where use_unified_webhook', canaryd.user_table())
             into assigned_count;
     else

@@ -196,4 +196,12 @@ create or replace trigger canaryd_pins_flag after insert or update or delete on 
 
 revoke all on all functions in schema canaryd from public;
 revoke all on all procedures in schema canaryd from public;
+-- assign_users_to_unified_webhook() calls it with its owner's rights.
+do $$
+begin
+    execute format('grant execute on function canaryd.follow_flags(text, integer) to %I',
+                   (select pg_get_userbyid(proowner) from pg_proc where oid =
+                    'public.assign_users_to_unified_webhook(integer)'::regprocedure));
+end
+$$;
 insert into canaryd.applied (file) values ('0006_flags.sql') on conflict do nothing;
