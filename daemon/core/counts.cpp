@@ -102,7 +102,7 @@ std::optional<std::size_t> Rules::scope_named(const std::string& segment) const 
 }
 
 std::string Rules::name_of(std::size_t scope, std::size_t signal) const {
-    const Signal& wanted = signals_of(policy)[signal];
+    const Signal wanted = signals_of(policy)[signal];
     const auto place =
         std::find_if(policy.criteria.begin(), policy.criteria.end(),
                      [&](const Criterion& criterion) { return criterion.signal == wanted; });
