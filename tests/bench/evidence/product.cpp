@@ -34,6 +34,11 @@ Policy plan() {
     const Signal slow{Signal::Kind::slower, std::chrono::seconds{2}};
     policy.criteria = {{"errors", "error_rate", failed, error_limit},
                        {"latency", "latency_p95", slow, slow_limit}};
+    // The margins that the design recommends for holding; they never roll back.
+    policy.criteria.push_back(
+        {"errors-like-old", "error_rate", failed, 0, Margin{1.2, 0.001}, Action::hold});
+    policy.criteria.push_back(
+        {"latency-like-old", "latency_p95", slow, 0, Margin{1.2, 0.005}, Action::hold});
     policy.segment = "agent";
     for (std::size_t i = 0; i < agents; ++i) {
         policy.segments.push_back(std::string("agent-") + std::to_string(i + 1));
@@ -64,13 +69,9 @@ void Product::apply(TimePoint at, What what) {
     Transition transition = step(rollout_, event_, policy_);
     rollout_ = std::move(transition.next);
     for (const Notice& notice : transition.notices) {
-        const bool asks = notice.kind == Notice::Kind::held ||
-                          notice.kind == Notice::Kind::waiting ||
-                          notice.kind == Notice::Kind::blind;
-        if (asks) told_at_.push_back(minute_of(at));
         waited_ = waited_ || notice.kind == Notice::Kind::waiting;
     }
-    for (const Hold& hold : rollout_.holds) held_at_.emplace(hold.kind, minute_of(at));
+    for (const Hold& hold : rollout_.holds) held_.push_back({minute_of(at), hold.kind});
     if (rolled_back() || rollout_.desired == rollout_.applied) return;
     event::RouteRead read;
     read.served = {rollout_.desired, 1, "canaryd", "comparison"};
@@ -163,7 +164,8 @@ JudgeCost judge_cost(const Policy& policy, std::int64_t looks) {
         seconds += watch.seconds();
         ledger = std::move(verdict.ledger);
     }
-    return {seconds / static_cast<double>(looks) * 1e6, ledger.streams.size()};
+    return {seconds / static_cast<double>(looks) * 1e6,
+            ledger.streams.size() + ledger.hold.streams.size()};
 }
 
 }  // namespace canaryd::comparison

@@ -95,7 +95,7 @@ Race race(const Policy& policy, const Course& course, std::uint64_t seed) {
         }
         if (!running) break;
     }
-    result.product = {product.raised_at(), product.held_at(), product.told_at(), product.waited(),
+    result.product = {product.raised_at(), product.held(), product.waited(),
                       product.rollout().reason};
     return result;
 }

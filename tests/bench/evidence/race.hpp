@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,8 +31,7 @@ struct Fate {
 
 struct ProductFate {
     std::vector<double> raised_at;
-    std::map<Hold::Kind, double> held_at;
-    std::vector<double> told_at;
+    std::vector<Held> held;
     bool waited = false;
     std::string reason;
 };

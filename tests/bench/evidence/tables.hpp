@@ -8,8 +8,8 @@
 namespace canaryd::comparison {
 
 struct Options {
-    int runs = 40;    // healthy rollouts of each kind
-    int faults = 60;  // rollouts of each fault
+    int runs = 100;    // healthy rollouts of each kind
+    int faults = 100;  // rollouts of each fault
     int threads = 2;
 };
 
