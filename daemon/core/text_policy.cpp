@@ -242,7 +242,7 @@ std::int64_t requests_to_prove(double limit, double failing, double beta) {
     constexpr std::int64_t most = std::int64_t{1} << 40U;
     if (failing > 0) {
         const Walk walk = gate_walk(limit, failing, beta);
-        const double n = walk.threshold / walk.drift;
+        const double n = walk.drift > 0 ? walk.threshold / walk.drift : static_cast<double>(most);
         return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
     }
     const auto proves = [&](std::int64_t n) {
