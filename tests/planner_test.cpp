@@ -31,14 +31,6 @@ void check_walk(const Walk& walk, double chance, const Row& row) {
     check_close(chance, number(row.at("P_detect")), row, "chance");
 }
 
-std::vector<Block> blocks_of(const std::string& requests, const std::string& events) {
-    const std::vector<double> n = numbers(requests);
-    const std::vector<double> k = numbers(events);
-    std::vector<Block> blocks;
-    for (std::size_t i = 0; i < n.size(); ++i) blocks.push_back({n[i], k.at(i)});
-    return blocks;
-}
-
 }  // namespace
 
 TEST_SUITE("planner") {
@@ -55,9 +47,9 @@ TEST_SUITE("planner") {
         for (const Row& row : rows_of("planner_detect_rel.csv")) {
             const Margin margin{number(row.at("rho")), number(row.at("dm")),
                                 number(row.at("kappa")), number(row.at("p_b"))};
-            const Walk walk =
-                relative_walk(margin, number(row.at("p_c")), number(row.at("p_c_healthy")),
-                              number(row.at("req_per_min")), stake_of(row), onset_of(row));
+            const Walk walk = relative_walk(
+                margin, baseline, number(row.at("p_c")), number(row.at("p_c_healthy")),
+                number(row.at("req_per_min")), stake_of(row), onset_of(row));
             check_walk(walk, chance_to_reach(walk, number(row.at("n"))), row);
         }
     }
@@ -83,16 +75,6 @@ TEST_SUITE("planner") {
             check_close(yardstick.wald, number(row.at("wald_requests")), row, "Wald's bound");
             check_close(yardstick.changepoint, number(row.at("changepoint_requests")), row,
                         "the bound of an unknown start");
-        }
-    }
-
-    TEST_CASE("vector dispersion: how much more blocks differ than chance") {
-        for (const Row& row : rows_of("dispersion.csv")) {
-            const std::vector<Block> ours = blocks_of(row.at("n1"), row.at("k1"));
-            const std::vector<Block> theirs = blocks_of(row.at("n2"), row.at("k2"));
-            check_close(batch_dispersion(ours), number(row.at("phi_batch(1)")), row, "in time");
-            check_close(split_dispersion(ours, theirs), number(row.at("phi_split(1,2)")), row,
-                        "between sides");
         }
     }
 }

@@ -43,7 +43,7 @@ double unspent_at(const Policy& policy, std::size_t step) {
 double share_of(const std::vector<Watch>& watches, const Policy& policy, const Watch& watch,
                 bool total, bool comparable) {
     const auto peers = std::count_if(watches.begin(), watches.end(), [&](const Watch& other) {
-        return other.rolls_back == watch.rolls_back && (comparable || !other.relative);
+        return other.then == watch.then && (comparable || !other.claim.relative());
     });
     const Shares shares = shares_of(static_cast<std::size_t>(std::max<std::ptrdiff_t>(peers, 1)),
                                     policy.segments.size());
@@ -56,8 +56,9 @@ bool comparable_at(const Policy& policy, std::size_t step) {
 
 /// P(enough different users fail within one block, after the stream began to rise) (7.1). The floor
 /// counts from ln R = 0 on, which is ln(1/alpha) before the alarm.
-double floor_chance(const Policy& policy, const Walk& walk, const Fault& fault, double minutes) {
-    const double rising = std::max(0.0, walk.threshold + std::log(policy.false_rollback));
+double floor_chance(const Policy& policy, const Walk& walk, double alpha, const Fault& fault,
+                    double minutes) {
+    const double rising = std::max(0.0, walk.threshold + std::log(alpha));
     const double left = minutes - rising / (walk.drift * fault.per_minute);
     if (left <= 0) return 0;
     const double block = std::max(minutes_of(policy.floor_within), 1e-3);
@@ -109,10 +110,10 @@ ProofPlan proof_of(const Policy& policy, const Traffic& traffic, const Watch& wa
     const Step& step = policy.steps[at];
     const double per_minute = traffic.per_minute * step.weight.share();
     const double beta = policy.false_promotion;
-    const double burst = traffic.bursts[watch.signal];
+    const double burst = traffic.bursts[watch.claim.signal];
     ProofPlan proof;
     proof.watch = number;
-    proof.rate = traffic.healthy[watch.signal];
+    proof.rate = traffic.healthy[watch.claim.signal];
     const auto chance = [&](Duration time) {
         return chance_proven(counted(policy, per_minute, time), proof.rate, watch.limit, beta,
                              burst);
@@ -161,15 +162,22 @@ StepPlan step_plan(const Policy& policy, const Plan& plan, std::size_t at) {
             fault.per_minute = one.per_minute;
             fault.total = scope == 0;
             fault.step = at;
-            one.found.push_back(watch.relative && !comparable_at(policy, at)
+            one.found.push_back(watch.claim.relative() && !comparable_at(policy, at)
                                     ? Smallest{}
                                     : smallest_found(policy, traffic, watch, fault));
         }
         result.scopes.push_back(std::move(one));
     }
+    // A limit that both ledgers watch is proven once.
+    const auto proven = [&](const Watch& watch) {
+        return std::any_of(result.proofs.begin(), result.proofs.end(), [&](const ProofPlan& proof) {
+            const Claim& other = plan.watches[proof.watch].claim;
+            return other.signal == watch.claim.signal && other.p0 == watch.claim.p0;
+        });
+    };
     double promoted = 1;
     for (std::size_t i = 0; i < plan.watches.size(); ++i) {
-        if (plan.watches[i].relative) continue;
+        if (plan.watches[i].claim.relative() || proven(plan.watches[i])) continue;
         result.proofs.push_back(proof_of(policy, traffic, plan.watches[i], i, at));
         promoted *= result.proofs.back().by_bake;
     }
@@ -207,6 +215,9 @@ Traffic stated_traffic(const Policy& policy, double per_minute,
         double& rate = traffic.healthy[limit.signal];
         rate = rate > 0 ? std::min(rate, limit.p0 / 2) : limit.p0 / 2;
     }
+    // What is only compared has no limit to take the half of.
+    constexpr double usual = 0.005;
+    for (double& rate : traffic.healthy) rate = rate > 0 ? rate : usual;
     for (const Trigger& trigger : policy.triggers) {
         // What is slower than five seconds is slower than two: the nearest limit below bounds it.
         std::optional<double> rate;
@@ -226,10 +237,16 @@ Traffic stated_traffic(const Policy& policy, double per_minute,
     return traffic;
 }
 
-std::vector<Watch> watches_of(const Policy& policy, const Traffic&) {
+std::vector<Watch> watches_of(const Policy& policy, const Traffic& traffic) {
     std::vector<Watch> watches;
-    for (const Limit& limit : limits_of(policy)) {
-        watches.push_back({limit.criterion, limit.signal, limit.p0, false, 1, 0, true});
+    for (const Action then : {Action::rollback, Action::hold}) {
+        for (const Claim& claim : claims_of(policy, then)) {
+            const double limit =
+                claim.relative()
+                    ? claim.margin->times * traffic.healthy[claim.signal] + claim.margin->plus
+                    : claim.p0;
+            watches.push_back({claim, limit, then});
+        }
     }
     return watches;
 }
@@ -238,20 +255,20 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
                       const Fault& fault, Duration within) {
     if (!(fault.per_minute > 0)) return 0;
     const bool comparable = comparable_at(policy, fault.step);
-    if (watch.relative && !comparable) return 0;
+    if (watch.claim.relative() && !comparable) return 0;
     const double weight = policy.steps[fault.step].weight.share();
     const double before = unspent_at(policy, fault.step);
     const double share =
         share_of(watches_of(policy, traffic), policy, watch, fault.total, comparable);
-    Stake stake{policy.false_rollback, share, phase_start_share,
-                minutes_of(std::max(horizon_of(policy), Duration{1})),
+    Stake stake{watch.then == Action::hold ? policy.false_hold : policy.false_rollback, share,
+                phase_start_share, minutes_of(std::max(horizon_of(policy), Duration{1})),
                 before * (1 - phase_start_share)};
     // At the phase's first look the mass is what earlier phases left of it.
     if (fault.onset == Onset::begin) stake.share *= before;
-    const double healthy = traffic.healthy[watch.signal];
+    const double healthy = traffic.healthy[watch.claim.signal];
     const Walk walk =
-        watch.relative
-            ? relative_walk({watch.rho, watch.dm, (1 - weight) / weight, healthy}, fault.rate,
+        watch.claim.relative()
+            ? relative_walk(*watch.claim.margin, {(1 - weight) / weight, healthy}, fault.rate,
                             healthy, fault.per_minute, stake, fault.onset)
             : limit_walk(watch.limit, fault.rate, healthy, fault.per_minute, stake, fault.onset);
     if (!(walk.drift > 0)) return 0;
@@ -265,7 +282,8 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
     // Without a baseline an alarm waits for its confirmation (7.3).
     if (!comparable) minutes -= minutes_of(policy.confirm_without_baseline);
     if (minutes <= 0) return 0;
-    const double floor = watch.relative ? 1 : floor_chance(policy, walk, fault, minutes);
+    const double floor =
+        watch.claim.relative() ? 1 : floor_chance(policy, walk, stake.alpha, fault, minutes);
     return chance_to_reach(walk, fault.per_minute * minutes) * floor;
 }
 

@@ -1,4 +1,4 @@
-// The closed forms of analysis 7.4, 8.3 and 8.4.
+// The closed forms of analysis 8.3 and 8.4, and the gate counted out.
 #include <algorithm>
 #include <cmath>
 
@@ -57,13 +57,13 @@ struct MarginPoint {
     double by_event = 0;
     double by_request = 0;
 };
-MarginPoint margin_point(const Margin& margin, double delta) {
-    const double theta = margin.rho / (margin.rho + margin.kappa);
+MarginPoint margin_point(const Margin& margin, const Beside& baseline, double delta) {
+    const double theta = margin.times / (margin.times + baseline.kappa);
     const double tilt = theta * std::expm1(delta);
-    return {delta, -std::log1p(tilt), -margin.dm * (1 - theta) * std::expm1(delta) / (1 + tilt)};
+    return {delta, -std::log1p(tilt), -margin.plus * (1 - theta) * std::expm1(delta) / (1 + tilt)};
 }
-double margin_drift(const Margin& margin, const MarginPoint& point, double rate) {
-    return rate * point.at_event + (rate + margin.kappa * margin.baseline) * point.by_event +
+double margin_drift(const Beside& baseline, const MarginPoint& point, double rate) {
+    return rate * point.at_event + (rate + baseline.kappa * baseline.rate) * point.by_event +
            point.by_request;
 }
 
@@ -81,17 +81,18 @@ Walk limit_walk(double p0, double faulty, double healthy, double per_minute, con
     return walk;
 }
 
-Walk relative_walk(const Margin& margin, double faulty, double healthy, double per_minute,
-                   const Stake& stake, Onset onset) {
+Walk relative_walk(const Margin& margin, const Beside& baseline, double faulty, double healthy,
+                   double per_minute, const Stake& stake, Onset onset) {
     Walk walk = best_of(grid_size, [&](std::size_t j) {
         const double delta = breach_grid[j];
-        const MarginPoint point = margin_point(margin, delta);
+        const MarginPoint point = margin_point(margin, baseline, delta);
         const double both = delta + point.by_event;
-        return Walk{delta, nan, margin_drift(margin, point, faulty),
+        return Walk{delta, nan, margin_drift(baseline, point, faulty),
                     faulty * both * both +
-                        margin.kappa * margin.baseline * point.by_event * point.by_event};
+                        baseline.kappa * baseline.rate * point.by_event * point.by_event};
     });
-    const double before = margin_drift(margin, margin_point(margin, walk.delta), healthy);
+    const double before =
+        margin_drift(baseline, margin_point(margin, baseline, walk.delta), healthy);
     walk.threshold = threshold_of(walk, before, per_minute, stake, onset);
     return walk;
 }
@@ -146,40 +147,6 @@ Yardstick yardstick_of(double p0, double q, double alpha, double per_minute,
         if (same) break;
     }
     return yardstick;
-}
-
-double batch_dispersion(const std::vector<Block>& blocks) {
-    double requests = 0;
-    double events = 0;
-    for (const Block& block : blocks) {
-        requests += block.requests;
-        events += block.events;
-    }
-    const auto count = static_cast<double>(blocks.size());
-    const double rate = requests > 0 ? events / requests : 0;
-    const double expected = rate * (1 - rate) * requests;
-    if (blocks.size() < 2 || !(expected > 0)) return 1;
-    double squares = 0;
-    for (const Block& block : blocks) {
-        const double off = block.events - rate * block.requests;
-        squares += off * off;
-    }
-    return std::max(1.0, count / (count - 1) * squares / expected);
-}
-
-double split_dispersion(const std::vector<Block>& ours, const std::vector<Block>& theirs) {
-    double squares = 0;
-    double expected = 0;
-    for (std::size_t i = 0; i < ours.size() && i < theirs.size(); ++i) {
-        const double requests = ours[i].requests + theirs[i].requests;
-        if (!(requests > 0)) continue;
-        const double part = ours[i].requests / requests;
-        const double events = ours[i].events + theirs[i].events;
-        const double off = ours[i].events - part * events;
-        squares += off * off;
-        expected += part * (1 - part) * events;
-    }
-    return expected > 0 ? std::max(1.0, squares / expected) : 1;
 }
 
 namespace {

@@ -46,14 +46,14 @@ std::string rate_cell(const std::optional<double>& rate) {
 }
 
 const Criterion& criterion_of(const Policy& policy, const Watch& watch) {
-    return policy.criteria[watch.criterion];
+    return policy.criteria[watch.claim.criterion];
 }
 
 std::string watch_words(const Policy& policy, const Watch& watch) {
     const Criterion& criterion = criterion_of(policy, watch);
     const bool slower = criterion.signal.kind == Signal::Kind::slower;
     return criterion.name + (slower ? ", over " + duration(criterion.signal.than) : "") +
-           (watch.relative ? ", above " : ", limit ") + share(watch.limit);
+           (watch.claim.relative() ? ", above " : ", limit ") + share(watch.limit);
 }
 
 bool shows_hour(const StepPlan& step) {

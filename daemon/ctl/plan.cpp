@@ -93,11 +93,12 @@ json::object scope_json(const Policy& policy, const Plan& plan, const ScopePlan&
     json::array found;
     for (std::size_t i = 0; i < scope.found.size(); ++i) {
         const Smallest& one = scope.found[i];
-        found.push_back(json::object{{"criterion", policy.criteria[plan.watches[i].criterion].name},
-                                     {"within_1h", rate_json(one.hour)},
-                                     {"within_1d", rate_json(one.day)},
-                                     {"within_bake", rate_json(one.bake)},
-                                     {"begun_later_within_1d", rate_json(one.late)}});
+        found.push_back(
+            json::object{{"criterion", policy.criteria[plan.watches[i].claim.criterion].name},
+                         {"within_1h", rate_json(one.hour)},
+                         {"within_1d", rate_json(one.day)},
+                         {"within_bake", rate_json(one.bake)},
+                         {"begun_later_within_1d", rate_json(one.late)}});
     }
     return {{"segment", scope.segment.empty() ? json::value(nullptr) : json::value(scope.segment)},
             {"per_minute", scope.per_minute},
@@ -110,7 +111,7 @@ json::object step_json(const Policy& policy, const Plan& plan, const StepPlan& s
     json::array proofs;
     for (const ProofPlan& proof : step.proofs) {
         proofs.push_back(json::object{
-            {"criterion", policy.criteria[plan.watches[proof.watch].criterion].name},
+            {"criterion", policy.criteria[plan.watches[proof.watch].claim.criterion].name},
             {"healthy_rate", proof.rate},
             {"half_proven_in", time_json(proof.even)},
             {"nearly_all_proven_in", time_json(proof.sure)},

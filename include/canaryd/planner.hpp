@@ -1,6 +1,6 @@
 // What a policy can show at a given traffic, before day one: the smallest fault it would find, the
 // time to prove health, what can never be proven, how often its triggers would fire by chance.
-// Formulas: analysis sections 7.4, 8.3 and 8.4; each function names its own.
+// Formulas: analysis sections 8.1, 8.3 and 8.4; each function names its own.
 //
 // Pure functions on values; any thread. Rates are shares in [0, 1], time in a formula is in
 // minutes.
@@ -46,16 +46,14 @@ enum class Onset {
 Walk limit_walk(double p0, double faulty, double healthy, double per_minute, const Stake& stake,
                 Onset onset);
 
-/// Against the baseline: not worse than rho times its rate plus dm. kappa: baseline's requests for
-/// each of the canary.
-struct Margin {
-    double rho = 1.2;
-    double dm = 0.001;
-    double kappa = 9;
-    double baseline = 0;  // its rate
+/// The side that the canary is compared with.
+struct Beside {
+    double kappa = 9;  // its requests for each of the canary
+    double rate = 0;   // its rate
 };
-Walk relative_walk(const Margin& margin, double faulty, double healthy, double per_minute,
-                   const Stake& stake, Onset onset);
+/// Against the baseline, at the margin's rho and dm (8.3).
+Walk relative_walk(const Margin& margin, const Beside& baseline, double faulty, double healthy,
+                   double per_minute, const Stake& stake, Onset onset);
 
 /// P(the walk reaches its threshold within n requests); 0 where it does not drift up (8.3).
 double chance_to_reach(const Walk& walk, double requests);
@@ -72,17 +70,6 @@ struct Yardstick {
 };
 Yardstick yardstick_of(double p0, double q, double alpha, double per_minute,
                        double horizon_minutes);
-
-/// Requests and events of one block of history.
-struct Block {
-    double requests = 0;
-    double events = 0;
-};
-/// How much more the blocks differ than independent requests would: 1 as they should (7.4). For
-/// limit streams; blocks of 4 hours of as many requests as the canary will have.
-double batch_dispersion(const std::vector<Block>& blocks);
-/// The same between two sides of the same time: what both share cancels. For relative streams.
-double split_dispersion(const std::vector<Block>& ours, const std::vector<Block>& theirs);
 
 /// P(the gate passes at n requests of which each fails with this rate): exact counts where few are
 /// expected, the normal limit where many are. `burst` is the gate's burst size (8.1).
@@ -114,13 +101,11 @@ Traffic stated_traffic(const Policy& policy, double per_minute,
 
 /// A criterion as it is watched: a limit, or a margin over the baseline.
 struct Watch {
-    std::size_t criterion = 0;  // index into Policy::criteria
-    std::size_t signal = 0;     // into signals_of()
-    double limit = 0;           // the rate above which it is a fault
-    bool relative = false;      // against the baseline: the limit is rho times its rate plus dm
-    double rho = 1, dm = 0;
-    bool rolls_back = true;  // else it holds
+    Claim claim;
+    double limit = 0;  // the rate above which it is a fault: of a margin, over the healthy baseline
+    Action then = Action::rollback;
 };
+/// Those that roll back first, then those that hold, each in the policy's order.
 std::vector<Watch> watches_of(const Policy& policy, const Traffic& traffic);
 
 /// The smallest rate that is found with a chance of 95 %, when it is there from the step's first

@@ -21,6 +21,7 @@ std::string ago(TimePoint now, TimePoint then);  // "2m ago", "now"
 std::string share(double share);                 // "0.38 %"; two significant digits below 0.1 %
 std::string share_up(double share);              // rounded up: "proven below" stays true
 std::string number(std::int64_t n);              // "35,400"
+std::string margin(const Margin& margin);        // "x1.2 + 0.1 pp"
 std::string harm(double of_100);                 // "0.4", "104"; rounded down: 99.97 is no 100
 std::string bar(double share, int width);        // "[====....]"
 std::string latency(Duration duration);          // "1.34 s", "240 ms"
