@@ -263,6 +263,9 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
     Stake stake{watch.then == Action::hold ? policy.false_hold : policy.false_rollback, share,
                 phase_start_share, minutes_of(std::max(horizon_of(policy), Duration{1})),
                 before * (1 - phase_start_share)};
+    // A late fault begins when about half of the bake is over.
+    stake.unspent *=
+        std::exp(-0.5 * minutes_of(policy.steps[fault.step].bake) / stake.horizon_minutes);
     // At the phase's first look the mass is what earlier phases left of it.
     if (fault.onset == Onset::begin) stake.share *= before;
     const double healthy = traffic.healthy[watch.claim.signal];
