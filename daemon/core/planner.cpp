@@ -219,15 +219,11 @@ Traffic stated_traffic(const Policy& policy, double per_minute,
     constexpr double usual = 0.005;
     for (double& rate : traffic.healthy) rate = rate > 0 ? rate : usual;
     for (const Trigger& trigger : policy.triggers) {
-        // What is slower than five seconds is slower than two: the nearest limit below bounds it.
+        // How many are slower than another time than a criterion's is anybody's guess.
         std::optional<double> rate;
-        for (std::size_t i = 0; i < signals.size(); ++i) {
-            const Signal& signal = signals[i];
-            if (trigger.kind != Trigger::Kind::share || signal.kind != trigger.signal.kind ||
-                signal.than > trigger.signal.than || !(traffic.healthy[i] > 0)) {
-                continue;
-            }
-            rate = std::min(rate.value_or(1), traffic.healthy[i]);
+        const auto same = std::find(signals.begin(), signals.end(), trigger.signal);
+        if (trigger.kind == Trigger::Kind::share && same != signals.end()) {
+            rate = traffic.healthy[static_cast<std::size_t>(same - signals.begin())];
         }
         traffic.triggers.push_back(rate);
     }

@@ -164,7 +164,7 @@ TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size
         return plan;
     }
     if (trigger.kind == Trigger::Kind::share && !traffic.triggers[which]) {
-        plan.why = "what share of healthy requests is that slow is not known";
+        plan.why = "how many healthy requests are that slow is not known without history";
         return plan;
     }
     double sum = 0;

@@ -11,8 +11,9 @@ namespace {
 constexpr std::size_t steps_across = 3;
 constexpr std::size_t segments_down = 12;
 
-/// "3,000", "60", "0.2": as many requests a minute.
+/// "15k", "3,000", "60", "0.2": as many requests a minute.
 std::string per_minute(double rate) {
+    if (rate >= 9'999.5) return number(std::llround(rate / 1000)) + "k";
     if (rate >= 10) return number(std::llround(rate));
     const double scale = rate >= 1 ? 10 : rate >= 0.1 ? 100 : 1000;
     const std::int64_t parts = std::llround(rate * scale);
@@ -30,8 +31,7 @@ std::string about(Duration time) {
     using namespace std::chrono_literals;
     const Duration unit = time >= 240h  ? Duration{24h}
                           : time >= 24h ? Duration{1h}
-                          : time >= 1h  ? Duration{1min}
-                                        : Duration{1s};
+                                        : Duration{1min};
     return duration((time + unit - 1ms) / unit * unit);
 }
 
@@ -50,10 +50,7 @@ const Criterion& criterion_of(const Policy& policy, const Watch& watch) {
 }
 
 std::string watch_words(const Policy& policy, const Watch& watch) {
-    const Criterion& criterion = criterion_of(policy, watch);
-    const bool slower = criterion.signal.kind == Signal::Kind::slower;
-    return criterion.name + (slower ? ", over " + duration(criterion.signal.than) : "") +
-           (watch.claim.relative() ? ", above " : ", limit ") + share(watch.limit);
+    return criterion_of(policy, watch).name + " (" + share(watch.limit) + ")";
 }
 
 bool shows_hour(const StepPlan& step) {
@@ -64,8 +61,8 @@ bool shows_day(const StepPlan& step) {
 }
 
 void head_rows(Table& table, const Plan& plan, std::size_t from, std::size_t to) {
-    std::vector<std::string> names{""};
-    std::vector<std::string> times{""};
+    std::vector<std::string> names{"Faults found"};
+    std::vector<std::string> times{"(95 %) within"};
     for (std::size_t i = from; i < to; ++i) {
         const StepPlan& step = plan.steps[i];
         names.insert(names.end(), {cut(step.name, 9), weight(step.weight),
@@ -100,6 +97,13 @@ std::size_t quietest(const Plan& plan) {
     return least;
 }
 
+/// Every segment has the same traffic, as when it was not said.
+bool all_alike(const Plan& plan) {
+    const auto& shares = plan.traffic.segments;
+    return std::all_of(shares.begin(), shares.end(),
+                       [&](double share) { return std::abs(share - shares.front()) < 1e-9; });
+}
+
 std::string found_tables(const Policy& policy, const Plan& plan, const Paper& paper) {
     std::string page;
     const std::size_t quiet = quietest(plan);
@@ -108,11 +112,14 @@ std::string found_tables(const Policy& policy, const Plan& plan, const Paper& pa
         std::string columns = "l";
         for (std::size_t i = from; i < to; ++i) columns += "rrr";
         Table table(columns);
-        table.title("Found with a chance of 95 %");
         head_rows(table, plan, from, to);
         for (std::size_t watch = 0; watch < plan.watches.size(); ++watch) {
             found_row(table, plan, from, to, "  " + watch_words(policy, plan.watches[watch]), 0,
                       watch);
+            if (quiet > 0 && all_alike(plan)) {
+                found_row(table, plan, from, to, "    each " + policy.segment, quiet, watch);
+                continue;
+            }
             for (std::size_t scope = 1; scope <= policy.segments.size(); ++scope) {
                 // One criterion shows every segment; of the others the quietest is the worst.
                 const bool shown = watch == 0 ? scope <= segments_down : scope == quiet;
@@ -133,11 +140,10 @@ std::string late_words(const Policy& policy, const Plan& plan) {
         list += (list.empty() ? "" : ", ") + step.name + " " +
                 (late ? "from " + share_up(*late) + " on" : std::string("not even all"));
     }
-    return "The rates are those of a fault that is there from the step's first look on. One that "
-           "begins later is found within a day (" +
-           criterion_of(policy, plan.watches.front()).name + "): " + list +
-           ". \"-\": not even if " + "every request fails. " +
-           (policy.segments.empty() ? "" : "A segment is watched for harm, it need not be proven.");
+    return "Share of requests that fail (or are slow), the limit in brackets, from the step's "
+           "first "
+           "look on; \"-\": not even if all do. Begun later, found within a day (" +
+           criterion_of(policy, plan.watches.front()).name + "): " + list + ".";
 }
 
 std::string proof_table(const Policy& policy, const Plan& plan, const Paper& paper) {
