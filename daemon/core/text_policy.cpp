@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "canaryd/planner.hpp"
 #include "daemon/core/text_parts.hpp"
 
 namespace canaryd::text {
@@ -312,12 +313,8 @@ std::string every_field(const Policy& policy) {
 std::int64_t requests_to_prove(double limit, double failing, double beta) {
     constexpr std::int64_t most = std::int64_t{1} << 40U;
     if (failing > 0) {
-        // The planner's closed form (8.3): by the mean drift of the best grid point.
-        double drift = 0;
-        for (std::size_t j = 0; j < promote_grid_size; ++j) {
-            drift = std::max(drift, log_evidence(1, failing, limit, -breach_grid[j]));
-        }
-        const double n = std::log(static_cast<double>(promote_grid_size) / beta) / drift;
+        const Walk walk = gate_walk(limit, failing, beta);
+        const double n = walk.drift > 0 ? walk.threshold / walk.drift : static_cast<double>(most);
         return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
     }
     const auto proves = [&](std::int64_t n) {
