@@ -58,6 +58,8 @@ constexpr std::string_view word(Hold::Kind kind) {
             return "unconfirmed";
         case Hold::Kind::criterion:
             return "criterion";
+        case Hold::Kind::store_went_back:
+            return "store_went_back";
     }
     return {};
 }
@@ -128,6 +130,9 @@ constexpr std::string_view word(Of<event::RouteRead>) {
 }
 constexpr std::string_view word(Of<event::RaiseLapsed>) {
     return "raise_lapsed";
+}
+constexpr std::string_view word(Of<event::StoreWentBack>) {
+    return "store_went_back";
 }
 constexpr std::string_view word(Of<event::Pause>) {
     return "pause";

@@ -143,6 +143,7 @@ double firings_at(const Policy& policy, const Traffic& traffic, std::size_t whic
                 }
                 break;
             case Trigger::Kind::number:
+            case Trigger::Kind::off_weight:
                 break;
         }
     }
@@ -161,6 +162,10 @@ TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size
     plan.name = trigger.name;
     if (trigger.kind == Trigger::Kind::number) {
         plan.why = "how its query's number varies is not known";
+        return plan;
+    }
+    if (trigger.kind == Trigger::Kind::off_weight) {
+        plan.why = "how many different users a window has is not known";
         return plan;
     }
     if (trigger.kind == Trigger::Kind::share && !traffic.triggers[which]) {

@@ -37,6 +37,8 @@ std::string_view name(Hold::Kind kind) {
             return "unconfirmed";
         case Hold::Kind::criterion:
             return "criterion";
+        case Hold::Kind::store_went_back:
+            return "store_went_back";
     }
     return "unknown";
 }

@@ -188,6 +188,8 @@ std::string mend_of(const Trigger& trigger) {
             return "a longer `over` or a higher `at_least`";
         case Trigger::Kind::number:
             return "a higher threshold, or more looks in `for`";
+        case Trigger::Kind::off_weight:
+            return "a higher `off_weight_by` or a longer `over`";
     }
     return "";
 }
