@@ -250,6 +250,10 @@ def the_set_returning_form_is_inlined(world):
 
 def any_rollout_has_its_row(world):
     database = world.copy()
+    database.query("delete from canaryd.route")
+    expect(database.query("select get_webhook_route(id), (select route from webhook_route(id)), "
+                          f"canaryd.on_canary('{NAME}', id::text) from users limit 1")
+           == [[LEGACY, LEGACY, "f"]], "without a row everybody is on the old side")
     database.order(2500, 1, name="rides")
     users = ["anna", "+250788000000", "42", str(IDS[0])]
     for user in users:
@@ -403,6 +407,21 @@ def the_follower_resumes_and_prefers_the_newest_decision(world):
     expect(len(database.flagged()) == USERS, "a later pass finds it")
     expect("follow unified-webhook" in database.fails("select canaryd.follow_flags('rides')"),
            "another rollout has no flag")
+
+
+def a_pin_waits_for_nobody(world):
+    database = world.copy()
+    database.order(5000, 1)
+    database.follow()
+    one = sorted(below(5000))[0]
+    with database.session() as holder:
+        holder.query(f"begin; update users set seen = now() where id = '{one}'")
+        database.query(f"select canaryd.pin('{NAME}', '{one}', 'legacy')", user="canaryd")
+        expect(one not in database.on_canary(), "the function knows it at once")
+        expect(database.order(0, 2) and database.order(5000, 3), "the route is free")
+        holder.query("commit")
+    database.follow()
+    expect(database.flagged() == below(5000) - {one}, "the flag follows")
 
 
 def the_table_hardly_grows(world):
@@ -812,6 +831,7 @@ TESTS = [
     during_a_rollout_assign_lowers_and_never_raises,
     flags_change_only_where_they_must,
     the_follower_resumes_and_prefers_the_newest_decision,
+    a_pin_waits_for_nobody,
     the_table_hardly_grows,
     a_row_that_moves_while_flags_follow_is_met,
     a_new_user_gets_the_flag_of_their_bucket,
@@ -843,7 +863,7 @@ def main():
         print("0 passed, 0 failed, 1 skipped")
         return 0
     passed = failed = 0
-    with postgres.Postgres({"synchronous_commit": "off"}) as server:
+    with postgres.Postgres({"fsync": "off"}) as server:
         world = World(server)
         for test in TESTS:
             name = test.__name__.replace("_", " ")

@@ -21,7 +21,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       left join pg_attribute flag on flag.attrelid = c.oid and flag.attname = 'use_unified_webhook'
                                  and not flag.attisdropped
      where c.relnamespace = 'public'::regnamespace and c.relname in ('users', 'profiles')
-       and c.relkind in ('r', 'p') and not id.attisdropped
+       and c.relkind = 'r' and not id.attisdropped
      order by (flag.attname is not null) desc, c.relname = 'users' desc
      limit 1
 $$;
