@@ -59,6 +59,20 @@ TEST_SUITE("controller") {
         CHECK(result.served.weight == everybody);
     }
 
+    TEST_CASE(
+        "an exposure lease is renewed for as long as there is a daemon, however often it "
+        "starts anew") {
+        Plan plan = calm();
+        plan.leased = true;
+        plan.crashes_per_day = 4;
+        const Run result = run(plan, 45);
+        CHECK(result.decided.back().status == Status::finishing);
+        CHECK(result.served.weight == everybody);
+        CHECK(result.served_until);
+        for (const JournalEntry& entry : result.journal)
+            CHECK(entry.reason.find("lapsed") == std::string::npos);
+    }
+
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
         Plan plan = calm();
         plan.fault_rate = 0.5;
@@ -140,6 +154,18 @@ TEST_SUITE("controller") {
         plan.fault_at = 1 * day;
         plan.fault_for = 60 * day;
         const Run result = run(plan, 3);
+        CHECK(result.served.weight == nobody);
+    }
+
+    TEST_CASE("a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
+        Plan plan = calm();
+        plan.clock_jumps_per_week = 40;
+        plan.suspends_per_week = 20;
+        plan.fault_rate = 0.5;
+        plan.fault_at = 3 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 6);
+        CHECK(result.decided.back().status == Status::rolled_back);
         CHECK(result.served.weight == nobody);
     }
 

@@ -126,7 +126,7 @@ TEST_SUITE("policy") {
         CHECK(limits[0].p0 == 0.01);
         CHECK(limits[1].p0 == 0.05);
         CHECK(signals_of(policy)[1] == Signal{Signal::Kind::slower, 2s});
-        CHECK(policy.triggers.size() == 6);
+        CHECK(policy.triggers.size() == 7);
         REQUIRE(policy.notify.size() == 1);
         CHECK(policy.notify[0].channel == "#operations");
     }
@@ -158,6 +158,7 @@ TEST_SUITE("policy") {
         CHECK(policy.floor_within == 60min);
         CHECK(policy.suspicious == 0.05);
         CHECK(policy.false_rollback == 0.01);
+        CHECK(policy.false_hold == 0.01);
         CHECK(policy.false_promotion == 0.05);
         CHECK(policy.soak == 24h * 30);
         CHECK(policy.notify.empty());
@@ -195,6 +196,16 @@ TEST_SUITE("policy") {
         CHECK(policy.criteria[2].signal == Signal{Signal::Kind::slower, 750ms});
         CHECK(policy.criteria[2].limit == 0.5);
         CHECK(policy.criteria[3].limit == 0.01);
+        CHECK(policy.criteria[2].then == Action::rollback);
+        CHECK(policy.criteria[3].then == Action::hold);
+        CHECK(policy.criteria[4].no_worse_than == Margin{2, 0.0025});
+        CHECK(policy.criteria[4].then == Action::rollback);
+        CHECK(policy.criteria[5].no_worse_than == Margin{1.5, 0});
+        CHECK(policy.criteria[5].signal == Signal{Signal::Kind::slower, 4s});
+        CHECK(policy.criteria[5].then == Action::hold);
+        CHECK(policy.criteria[6].no_worse_than == Margin{1.2, 0.005});
+        CHECK(claims_of(policy, Action::rollback).size() == 3);
+        CHECK(claims_of(policy, Action::hold).size() == 3);
         CHECK(policy.metrics[1].name == "jobs_done");
         CHECK(policy.metrics[1].query.find("\nselect count(*)") != std::string::npos);
         CHECK(policy.segments == std::vector<std::string>{"eu", "us", "asia pacific"});
@@ -213,6 +224,7 @@ TEST_SUITE("policy") {
         CHECK(policy.floor_within == 30min);
         CHECK(policy.suspicious == 0.025);
         CHECK(policy.false_rollback == 0.005);
+        CHECK(policy.false_hold == 0.02);
         CHECK(policy.false_promotion == 0.1);
         CHECK(policy.soak == 24h * 45);
         CHECK(policy.notify[0].kind == "slack");
@@ -285,6 +297,27 @@ TEST_SUITE("policy") {
         CHECK(!idle.above);
         CHECK(idle.threshold == 1);
         CHECK(idle.as_written == "below 1");
+    }
+
+    TEST_CASE("the share of users is held against the weight, in percentage points") {
+        const Trigger share = good("tests/policies/good/every-field.yaml").triggers[6];
+        CHECK(share.kind == Trigger::Kind::off_weight);
+        CHECK(share.threshold == 0.025);
+        CHECK(share.as_written == "off_weight_by 2.5pp");
+        CHECK(share.at_least == 0);
+    }
+
+    TEST_CASE("a route has readers, and a lease or none; a source a table or a query") {
+        const Policy every = good("tests/policies/good/every-field.yaml");
+        CHECK(every.router.readers == Readers::function);
+        CHECK(every.router.exposure_lease == 12h);
+        CHECK(every.source.query.empty());
+        const Policy query = good("tests/policies/good/postgres-query.yaml");
+        CHECK(query.source.kind == "postgres");
+        CHECK(query.source.query.find("from calls") != std::string::npos);
+        CHECK(query.router.readers == Readers::both);
+        CHECK_FALSE(query.router.exposure_lease);
+        CHECK_FALSE(good("tests/policies/good/seconds.yaml").router.readers);
     }
 
     TEST_CASE("nameless steps and rules are named around the names that are given") {

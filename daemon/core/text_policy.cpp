@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "canaryd/planner.hpp"
 #include "daemon/core/text_parts.hpp"
 
 namespace canaryd::text {
@@ -166,6 +167,33 @@ std::string rollback_lines(const Policy& policy) {
     return page + point("a person, at any moment, without a reason: canaryctl rollback");
 }
 
+const char* readers_words(const std::optional<Readers>& readers) {
+    if (!readers) return "both where the users' flag column follows this route, else function";
+    switch (*readers) {
+        case Readers::function:
+            return "function";
+        case Readers::column:
+            return "column";
+        case Readers::both:
+            return "both";
+    }
+    return "";
+}
+
+std::string lease_lines(const Policy& policy) {
+    if (!policy.router.exposure_lease) return {};
+    std::string words = "no canaryd for " + duration(*policy.router.exposure_lease) +
+                        " (exposure_lease): the route lapses, everybody gets legacy, and the "
+                        "rollout is held until a person resumes it.";
+    if (policy.router.readers != Readers::function) {
+        words +=
+            " A flag column cannot expire: programs that read the column and not the function "
+            "stay where they are";
+        words += policy.router.readers == Readers::column ? ", which here are all of them." : ".";
+    }
+    return point(words);
+}
+
 std::string hold_lines(const Policy& policy) {
     std::string page = point("no fresh metrics for " + duration(policy.blind_hold_after) +
                              "; goes on by itself when they are back");
@@ -176,6 +204,7 @@ std::string hold_lines(const Policy& policy) {
     }
     page += limit_points(policy, Action::hold) + comparison_points(policy, Action::hold);
     page += trigger_points(policy, Action::hold);
+    page += lease_lines(policy);
     page += point("someone lowered the traffic by hand (higher is lowered back at once)");
     page += point("a step longer than its longest time without proof");
     return page + point("a person: canaryctl pause. The watch goes on and still rolls back.");
@@ -238,9 +267,13 @@ std::string every_field(const Policy& policy) {
     add("canary", policy.canary);
     add("baseline", policy.baseline.empty() ? "none" : list(policy.baseline));
     add("protected", policy.protected_names.empty() ? "none" : list(policy.protected_names));
-    add("source", policy.source.kind + ", connection " + policy.source.connection + ", table " +
-                      policy.source.table);
+    add("source", policy.source.kind + ", connection " + policy.source.connection +
+                      (policy.source.query.empty() ? ", table " + policy.source.table
+                                                   : ", query " + policy.source.query));
     add("router", policy.router.kind + ", connection " + policy.router.connection);
+    add("router.readers", readers_words(policy.router.readers));
+    add("router.exposure_lease",
+        policy.router.exposure_lease ? duration(*policy.router.exposure_lease) : "off");
     add("max_step", policy.max_step > Duration{0} ? duration(policy.max_step) : "3 x bake");
     add("evaluate_every", duration(policy.evaluate_every));
     add("peek_every", duration(policy.peek_every));
@@ -280,12 +313,8 @@ std::string every_field(const Policy& policy) {
 std::int64_t requests_to_prove(double limit, double failing, double beta) {
     constexpr std::int64_t most = std::int64_t{1} << 40U;
     if (failing > 0) {
-        // The planner's closed form (8.3): by the mean drift of the best grid point.
-        double drift = 0;
-        for (std::size_t j = 0; j < promote_grid_size; ++j) {
-            drift = std::max(drift, log_evidence(1, failing, limit, -breach_grid[j]));
-        }
-        const double n = std::log(static_cast<double>(promote_grid_size) / beta) / drift;
+        const Walk walk = gate_walk(limit, failing, beta);
+        const double n = walk.drift > 0 ? walk.threshold / walk.drift : static_cast<double>(most);
         return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
     }
     const auto proves = [&](std::int64_t n) {

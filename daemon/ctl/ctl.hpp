@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "canaryd/planner.hpp"
 #include "canaryd/settings.hpp"
 #include "canaryd/text.hpp"
 
@@ -37,11 +38,18 @@ struct Refused : std::runtime_error {
 
 // Each adds its commands to the app; running one writes its exit status to `code`.
 void add_check(CLI::App& app, const Options& options, int& code);
+void add_plan(CLI::App& app, const Options& options, int& code);
 void add_init(CLI::App& app, const Options& options, int& code);
 void add_watch(CLI::App& app, const Options& options, int& code);     // status, explain, route
 void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
 void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
 void add_rollback(CLI::App& app, const Options& options, int& code);
+
+// --- the planner (plan.cpp) -------------------------------------------------------------------
+
+/// What --traffic says: "N/min[, AGENT=SHARE…]". Throws Usage with the mend.
+Traffic traffic_of(const Options& options, const Policy& policy, const std::string& said);
+json::object plan_json(const Policy& policy, const Plan& plan);
 
 // --- files (files.cpp) ------------------------------------------------------------------------
 

@@ -74,6 +74,7 @@ void add_status(CLI::App& app, const Options& options, int& code) {
 /// [ROLLOUT] [trigger NAME]
 struct Explain {
     std::array<std::string, 3> words;
+    bool maths = false;
 };
 
 int explain(const Options& options, const Explain& asked) {
@@ -95,7 +96,11 @@ int explain(const Options& options, const Explain& asked) {
     }
     const std::string id = rollout_of(options, named == 1 ? words[0] : "", Meant::newest);
     std::string target = "/api/v1/rollouts/" + url_encoded(id) + "/explain";
+    if (!trigger.empty() && asked.maths) {
+        throw Usage("canaryctl explain --maths is about the criteria; leave out the trigger");
+    }
     if (!trigger.empty()) target += "?trigger=" + url_encoded(trigger);
+    if (asked.maths) target += "?maths=1";
     const json::value document = get_json(options, target);
     if (options.json) {
         print_json(document);
@@ -113,8 +118,10 @@ void add_explain(CLI::App& app, const Options& options, int& code) {
     command->add_option("trigger", asked->words[1], "the word `trigger`")->type_name("trigger");
     command->add_option("name", asked->words[2], "its counts, to be checked by hand")
         ->type_name("NAME");
+    command->add_flag("--maths", asked->maths, "the ledgers' numbers, to be worked out again");
     command->footer(
-        "Examples:\n  canaryctl explain\n  canaryctl explain trigger error-burst\n"
+        "Examples:\n  canaryctl explain\n  canaryctl explain --maths\n  canaryctl explain trigger "
+        "error-burst\n"
         "  canaryctl explain checkout-2 trigger error-burst");
     command->callback([&options, &code, asked] { code = explain(options, *asked); });
 }
