@@ -36,7 +36,6 @@ public:
     /// The same look as its source would report it; call it once for each look, in order.
     Look made(const Scenario& scenario, std::int64_t look, const Arms& arms);
 
-    [[nodiscard]] const Rollout& rollout() const { return rollout_; }
     /// When a weight came on, in minutes, in order; the first is that of 10 %.
     [[nodiscard]] const std::vector<double>& raised_at() const { return raised_at_; }
     /// Every look at whose end it was held, by its minute, and why.

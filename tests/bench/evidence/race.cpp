@@ -95,8 +95,7 @@ Race race(const Policy& policy, const Course& course, std::uint64_t seed) {
         }
         if (!running) break;
     }
-    result.product = {product.raised_at(), product.held(), product.waited(),
-                      product.rollout().reason};
+    result.product = {product.raised_at(), product.held(), product.waited()};
     return result;
 }
 

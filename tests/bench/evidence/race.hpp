@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "tests/bench/evidence/product.hpp"
@@ -33,7 +32,6 @@ struct ProductFate {
     std::vector<double> raised_at;
     std::vector<Held> held;
     bool waited = false;
-    std::string reason;
 };
 
 struct Race {
