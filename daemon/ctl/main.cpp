@@ -11,6 +11,7 @@ namespace {
 constexpr const char* lesson = R"(Examples:
   canaryctl check policies/checkout.yaml     what it will do, or every mistake in it
   canaryctl plan checkout --traffic 60/min   what this traffic can show, before day one
+  canaryctl aa checkout                      the statistics on legacy's own history
   canaryctl start policies/checkout.yaml     begin; the policy is pinned from now on
   canaryctl status                           must I act, and what comes next
   canaryctl explain                          why it did not promote, why it rolled back
@@ -86,6 +87,7 @@ int run(int argc, char** argv) {
     add_watch(app, options, code);
     add_check(app, options, code);
     add_plan(app, options, code);
+    add_aa(app, options, code);
     add_init(app, options, code);
     add_rollback(app, options, code);
     add_commands(app, options, code);
