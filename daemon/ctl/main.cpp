@@ -10,6 +10,8 @@ namespace {
 
 constexpr const char* lesson = R"(Examples:
   canaryctl check policies/checkout.yaml     what it will do, or every mistake in it
+  canaryctl backtest policies/checkout.yaml --from metrics.csv
+                                             the same on recorded metrics
   canaryctl start policies/checkout.yaml     begin; the policy is pinned from now on
   canaryctl status                           must I act, and what comes next
   canaryctl explain                          why it did not promote, why it rolled back
@@ -19,6 +21,7 @@ constexpr const char* lesson = R"(Examples:
 Exit codes:
   status     0 fine, 2 daemon unreachable, 3 rolled back, 4 held, paused or
              waiting for a person
+  backtest   0 fine, 1 mistakes, 3 rolled back, 4 held or waiting for a person
   others     0 done, 1 refused or mistakes found, 2 daemon unreachable
   all        64 typed wrongly
 
@@ -88,6 +91,7 @@ int run(int argc, char** argv) {
     add_rollback(app, options, code);
     add_commands(app, options, code);
     add_history(app, options, code);
+    add_backtest(app, options, code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
