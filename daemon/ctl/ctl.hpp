@@ -46,6 +46,7 @@ void add_watch(CLI::App& app, const Options& options, int& code);     // status,
 void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
 void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
 void add_rollback(CLI::App& app, const Options& options, int& code);
+void add_backtest(CLI::App& app, const Options& options, int& code);
 
 // --- the planner (plan.cpp, aa.cpp) -----------------------------------------------------------
 
