@@ -17,26 +17,6 @@ using backtest::History;
 using backtest::Looks;
 using backtest::Played;
 
-/// A file as it is; without one the table of the policy's source.
-backtest::Reading reading_of(const Options& options, const Policy& policy,
-                             const std::string& file) {
-    backtest::Reading reading;
-    reading.from = file;
-    if (!file.empty()) return reading;
-    const Settings settings = load_settings(options);
-    const auto found = settings.connections.find(policy.source.connection);
-    if (found == settings.connections.end()) {
-        throw Refused("the policy's source is connection \"" + policy.source.connection +
-                      "\", which is not in canaryd.yaml; name its file with --config");
-    }
-    if (found->second.kind != "sqlite") {
-        throw Refused("connection \"" + policy.source.connection + "\" is of kind " +
-                      found->second.kind + ", whose history is not read here; export it to a file");
-    }
-    reading.from = found->second.path;
-    return reading;
-}
-
 /// Every look of the history at this weight, no fault added.
 template <class Take>
 void play(const Policy& policy, const History& history, Weight weight, Take take) {

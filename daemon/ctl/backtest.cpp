@@ -53,33 +53,6 @@ struct Asked {
     std::vector<std::string> segments;
 };
 
-/// A file as it is; else a table of the policy's connection.
-backtest::Reading reading_of(const Options& options, const Policy& policy, const Asked& asked) {
-    backtest::Reading reading;
-    reading.log.only = asked.path;
-    std::error_code none;
-    if (!asked.from.empty() && std::filesystem::exists(asked.from, none)) {
-        reading.from = asked.from;
-        return reading;
-    }
-    const bool like_a_file = asked.from.find_first_of("./") != std::string::npos;
-    if (like_a_file) throw Refused(asked.from + ": there is no such file");
-    const Settings settings = load_settings(options);
-    const auto found = settings.connections.find(policy.source.connection);
-    if (found == settings.connections.end()) {
-        throw Refused("the policy's source is connection \"" + policy.source.connection +
-                      "\", which is not in canaryd.yaml; name its file with --config, or give "
-                      "records with --from FILE");
-    }
-    if (found->second.kind != "sqlite") {
-        throw Refused("connection \"" + policy.source.connection + "\" is of kind " +
-                      found->second.kind + "; give records with --from FILE");
-    }
-    reading.from = found->second.path;
-    reading.table = asked.from;
-    return reading;
-}
-
 void read_segments(const Policy& policy, const Asked& asked, backtest::Reading& reading) {
     for (const std::string& word : asked.segments) {
         const std::size_t equals = word.rfind('=');
@@ -124,7 +97,8 @@ int run_backtest(const Options& options, const Asked& asked) {
         if (!read.value) throw Usage(read.fault);
         plan.injections.push_back(std::move(*read.value));
     }
-    backtest::Reading reading = reading_of(options, policy, asked);
+    backtest::Reading reading = reading_of(options, policy, asked.from);
+    reading.log.only = asked.path;
     read_segments(policy, asked, reading);
     const backtest::History history = backtest::read_history(policy, reading);
     const backtest::Result result = backtest::replay(policy, history, plan);
@@ -140,6 +114,32 @@ int run_backtest(const Options& options, const Asked& asked) {
 }
 
 }  // namespace
+
+backtest::Reading reading_of(const Options& options, const Policy& policy,
+                             const std::string& from) {
+    backtest::Reading reading;
+    std::error_code none;
+    if (!from.empty() && std::filesystem::exists(from, none)) {
+        reading.from = from;
+        return reading;
+    }
+    const bool like_a_file = from.find_first_of("./") != std::string::npos;
+    if (like_a_file) throw Refused(from + ": there is no such file");
+    const Settings settings = load_settings(options);
+    const auto found = settings.connections.find(policy.source.connection);
+    if (found == settings.connections.end()) {
+        throw Refused("the policy's source is connection \"" + policy.source.connection +
+                      "\", which is not in canaryd.yaml; name its file with --config, or give "
+                      "records with --from FILE");
+    }
+    if (found->second.kind != "sqlite") {
+        throw Refused("connection \"" + policy.source.connection + "\" is of kind " +
+                      found->second.kind + "; give records with --from FILE");
+    }
+    reading.from = found->second.path;
+    reading.table = from;
+    return reading;
+}
 
 void add_backtest(CLI::App& app, const Options& options, int& code) {
     const auto asked = std::make_shared<Asked>();

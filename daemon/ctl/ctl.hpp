@@ -12,6 +12,10 @@
 #include "canaryd/settings.hpp"
 #include "canaryd/text.hpp"
 
+namespace canaryd::backtest {
+struct Reading;
+}
+
 namespace canaryd::ctl {
 
 namespace json = boost::json;
@@ -47,6 +51,12 @@ void add_history(CLI::App& app, const Options& options, int& code);   // history
 void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
 void add_rollback(CLI::App& app, const Options& options, int& code);
 void add_backtest(CLI::App& app, const Options& options, int& code);
+
+// --- records of the past (backtest.cpp) -------------------------------------------------------
+
+/// What to read: a file as it is, else a table of the policy's connection; empty: its own table.
+/// Throws Refused with the mend.
+backtest::Reading reading_of(const Options& options, const Policy& policy, const std::string& from);
 
 // --- the planner (plan.cpp, aa.cpp) -----------------------------------------------------------
 
