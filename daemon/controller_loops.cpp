@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "canaryd/text.hpp"
+#include "daemon/ask.hpp"
 #include "daemon/controller_impl.hpp"
 #include "daemon/fields.hpp"
 #include "daemon/log.hpp"
@@ -32,20 +33,6 @@ TimePoint next_look_to(const Rollout& rollout, const Policy& policy, TimePoint w
         return std::min(to, rollout.applied_since);
     }
     return to;
-}
-
-Ask ask_for(const Rollout& rollout, const Policy& policy) {
-    Ask ask;
-    ask.from = rollout.last_look;
-    ask.windows_from = rollout.applied_since;
-    ask.gate_from =
-        (rollout.phase_due ? rollout.applied_since : rollout.ledger.phase_from) + policy.warm_up;
-    ask.cursor = rollout.cursor;
-    for (std::size_t i = 0; i < rollout.segments.size(); ++i) {
-        const auto users = static_cast<std::int64_t>(rollout.segments[i].users.size());
-        if (users < policy.segment_users) ask.users_wanted.push_back(policy.segments[i]);
-    }
-    return ask;
 }
 
 Duration doubled(Duration backoff, Duration most) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "canaryd/planner.hpp"
+#include "daemon/core/draft.hpp"
 #include "tests/vectors.hpp"
 
 using namespace canaryd;
@@ -290,5 +291,143 @@ TEST_SUITE("planner") {
             check_share(proven, plan.steps[0].proofs[0].by_bake, std::to_string(per_minute));
             CHECK(plan.steps[0].extends == doctest::Approx(1 - plan.steps[0].proofs[0].by_bake));
         }
+    }
+
+    TEST_CASE("a trigger fires on a healthy canary no more often than planned, nor much less") {
+        Policy policy = plain_policy();
+        policy.steps = {{"a", Weight{1000}, 168h}, {"b", everybody, 1ms}};
+        policy.soak = 1ms;
+        Trigger two_of_three;
+        two_of_three.over = 15min;
+        two_of_three.threshold = 0.05;
+        two_of_three.at_least = 4;
+        Trigger at_once = two_of_three;
+        at_once.needed = at_once.looks = 1;
+        at_once.over = 30min;
+        at_once.at_least = 6;
+        Trigger apart = two_of_three;
+        apart.over = 5min;
+        apart.at_least = 2;
+        policy.peek_every = policy.evaluate_every;
+        Traffic traffic = stated_traffic(policy, 40, {});
+        traffic.hours.fill(1);
+        unsigned seed = 61;
+        for (Trigger trigger : {two_of_three, at_once, apart}) {
+            trigger.name = "burst";
+            policy.triggers = {trigger};
+            traffic.triggers = {0.02};
+            const double planned = *trigger_plan(policy, traffic, 0).per_rollout;
+            std::mt19937_64 random(seed++);
+            std::poisson_distribution<std::int64_t> failures(4 * 5 * 0.02);
+            std::poisson_distribution<std::int64_t> others(4 * 5 * 0.98);
+            Rollout rollout;
+            rollout.applied = Weight{1000};
+            std::vector<std::int64_t> failed, all;
+            const int weeks = 60;
+            int fired = 0;
+            bool acting = false;
+            for (std::int64_t i = 0; i < weeks * 7 * 24 * 12; ++i) {
+                failed.push_back(failures(random));
+                all.push_back(failed.back() + others(random));
+                Look look;
+                look.to = TimePoint{480'000h} + (i + 1) * look_length;
+                Window window;
+                window.trigger = "burst";
+                window.from = look.to - trigger.over;
+                window.to = look.to;
+                const auto wide = static_cast<std::size_t>(trigger.over / look_length);
+                for (std::size_t back = 1; back <= std::min(wide, all.size()); ++back) {
+                    window.requests += all[all.size() - back];
+                    window.failures += failed[failed.size() - back];
+                }
+                window.users = window.failures;
+                look.windows = {window};
+                const TriggerSaw saw = read_triggers(rollout, policy, look, false).front();
+                rollout.triggers[saw.key] = saw.state;
+                fired += saw.acts && !acting ? 1 : 0;
+                acting = saw.acts;
+            }
+            const double simulated = static_cast<double>(fired) / weeks;
+            REQUIRE(fired > 100);
+            // Chance alone makes a difference of three times the root of the count.
+            const double chance = 3 / std::sqrt(static_cast<double>(fired));
+            CHECK_MESSAGE(simulated <= (1 + chance) * planned, "planned ", planned, ", simulated ",
+                          simulated);
+            CHECK_MESSAGE(simulated >= (0.8 - chance) * planned, "planned ", planned,
+                          ", simulated ", simulated);
+        }
+    }
+
+    TEST_CASE("low traffic is told what it cannot prove, and what would") {
+        const Policy policy = plain_policy();
+        const Plan plan = make_plan(policy, stated_traffic(policy, 2, {}));
+        const std::vector<std::string> gaps = text::plan_gaps(policy, plan);
+        REQUIRE(gaps.size() == 1);
+        CHECK(gaps[0].find("errors in a (10 %)") != std::string::npos);
+        CHECK(gaps[0].find("a bake of ") != std::string::npos);
+        CHECK(gaps[0].find("a weight of ") != std::string::npos);
+        CHECK(gaps[0].find("a limit of ") != std::string::npos);
+        // What is offered keeps its word.
+        const ProofPlan& proof = plan.steps[0].proofs[0];
+        Policy longer = policy;
+        longer.steps[0].bake = *proof.sure;
+        Policy wider = policy;
+        wider.steps[0].weight = *proof.weight;
+        Policy looser = policy;
+        looser.criteria[0].limit = *proof.limit;
+        for (const Policy& mended : {longer, wider, looser}) {
+            Traffic traffic = stated_traffic(mended, 2, {});
+            traffic.healthy = {0.005};
+            CHECK(make_plan(mended, traffic).steps[0].proofs[0].by_bake > 0.94);
+        }
+    }
+
+    TEST_CASE("legacy above the limit can never be proven, whatever the traffic") {
+        const Policy policy = plain_policy();
+        Traffic traffic = stated_traffic(policy, 60'000, {});
+        traffic.healthy = {0.02};
+        const Plan plan = make_plan(policy, traffic);
+        CHECK(plan.steps[0].proofs[0].by_bake == 0);
+        CHECK_FALSE(plan.steps[0].proofs[0].sure.has_value());
+        CHECK(text::plan_gaps(policy, plan)[0].find("legacy itself is at 2 %") !=
+              std::string::npos);
+    }
+
+    TEST_CASE("a segment too quiet to be seen is named") {
+        const Policy policy = plain_policy({"jobs", "waiter"});
+        const Plan plan = make_plan(policy, stated_traffic(policy, 60, {0.999, 0.001}));
+        CHECK(plan.steps[0].quiet == std::vector<std::string>{"waiter"});
+        CHECK(plan.steps[2].quiet.empty());
+        CHECK(plan.steps[0].extends > 0.05);
+    }
+
+    TEST_CASE("more traffic finds smaller faults, sooner and with more certainty") {
+        const Policy policy = plain_policy();
+        const Traffic traffic = stated_traffic(policy, 600, {});
+        const Watch watch = watches_of(policy, traffic).front();
+        double before = 0;
+        for (const double per_minute : {0.0, 1.0, 5.0, 20.0, 100.0, 1000.0}) {
+            const double chance = chance_to_find(policy, traffic, watch,
+                                                 {0.03, per_minute, true, Onset::begin, 0}, 2h);
+            CHECK(chance >= before);
+            before = chance;
+        }
+        CHECK(before > 0.999);
+        const Plan plan = make_plan(policy, traffic);
+        const Smallest& found = plan.steps[0].scopes[0].found[0];
+        CHECK(*found.hour > *found.day);
+        CHECK(*found.day > *found.bake);
+        CHECK(*found.bake > watch.limit);
+    }
+
+    TEST_CASE("at 100 % nothing is compared with legacy") {
+        Policy policy = plain_policy();
+        policy.criteria.push_back(
+            {"errors-vs-legacy", "error_rate", Signal{}, 0, Margin{1.2, 0.001}, Action::hold});
+        const Plan plan = make_plan(policy, stated_traffic(policy, 600, {}));
+        CHECK(plan.steps[0].scopes[0].found[1].day.has_value());
+        CHECK_FALSE(plan.steps[2].scopes[0].found[1].day.has_value());
+        CHECK(text::plan_page(policy, plan, 100).find("errors-vs-legacy (0.7 %)") !=
+              std::string::npos);
     }
 }

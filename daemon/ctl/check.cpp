@@ -52,7 +52,7 @@ int check(const Options& options, const Check& asked) {
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
     std::optional<Plan> plan;
     if (parsed.policy && !asked.traffic.empty()) {
-        plan = make_plan(*parsed.policy, traffic_of(options, *parsed.policy, asked.traffic));
+        plan = plan_of(options, *parsed.policy, asked.traffic);
     }
     if (options.json) {
         json::value document = checked_json(path, parsed);

@@ -8,9 +8,14 @@
 #include <vector>
 
 #include "canaryd/planner.hpp"
+#include "canaryd/self_test.hpp"
 #include "canaryd/settings.hpp"
 #include "canaryd/text.hpp"
 #include "canaryd/view.hpp"
+
+namespace canaryd::backtest {
+struct Reading;
+}
 
 namespace canaryd::ctl {
 
@@ -40,17 +45,39 @@ struct Refused : std::runtime_error {
 // Each adds its commands to the app; running one writes its exit status to `code`.
 void add_check(CLI::App& app, const Options& options, int& code);
 void add_plan(CLI::App& app, const Options& options, int& code);
+void add_aa(CLI::App& app, const Options& options, int& code);
 void add_init(CLI::App& app, const Options& options, int& code);
 void add_watch(CLI::App& app, const Options& options, int& code);     // status, explain, route
 void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
 void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
 void add_rollback(CLI::App& app, const Options& options, int& code);
+void add_backtest(CLI::App& app, const Options& options, int& code);
 
-// --- the planner (plan.cpp) -------------------------------------------------------------------
+// --- records of the past (backtest.cpp) -------------------------------------------------------
 
-/// What --traffic says: "N/min[, AGENT=SHARE…]". Throws Usage with the mend.
-Traffic traffic_of(const Options& options, const Policy& policy, const std::string& said);
+/// What to read: a file as it is, else a table of the policy's connection; empty: its own table.
+/// Throws Refused with the mend.
+backtest::Reading reading_of(const Options& options, const Policy& policy, const std::string& from);
+
+// --- the planner (plan.cpp, aa.cpp) -----------------------------------------------------------
+
+/// What legacy's history says: its traffic, and what acted on it at each step below 100 %.
+struct Past {
+    Traffic traffic;
+    std::vector<SelfTest> tests;  // in the order of the policy's steps
+};
+/// From a file, or with an empty name from the table of the policy's source. Throws with the
+/// reason.
+Past read_past(const Options& options, const Policy& policy, const std::string& file);
+/// How often each trigger fired on the history.
+void add_past(const Policy& policy, const Past& past, Plan& plan);
+/// `said`: "N/min[, AGENT=SHARE…]", a file of requests, or empty: the table of the policy's source.
+/// Throws Usage with the mend.
+Plan plan_of(const Options& options, const Policy& policy, const std::string& said);
 json::object plan_json(const Policy& policy, const Plan& plan);
+/// Before a rollout: notes of what its traffic cannot show and which assumption breaks, on stderr.
+/// Throws Refused where a trigger would roll back more than one healthy rollout in 100.
+void preflight(const Options& options, const Policy& policy, bool accept_false_rollbacks);
 
 // --- files (files.cpp) ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // plan: what a policy can show at a traffic, before day one. Part of check and start.
 #include <algorithm>
-#include <cmath>
+#include <cctype>
+#include <filesystem>
 #include <iostream>
 
 #include "daemon/ctl/ctl.hpp"
@@ -144,7 +145,7 @@ int plan(const Options& options, const Asked& asked) {
         print_problems(parsed.problems);
         throw Refused("no plan: " + path + " has mistakes, see above");
     }
-    const Plan made = make_plan(*parsed.policy, traffic_of(options, *parsed.policy, asked.traffic));
+    const Plan made = plan_of(options, *parsed.policy, asked.traffic);
     if (options.json) {
         print_json(plan_json(*parsed.policy, made));
     } else {
@@ -155,8 +156,51 @@ int plan(const Options& options, const Asked& asked) {
 
 }  // namespace
 
-Traffic traffic_of(const Options&, const Policy& policy, const std::string& said) {
-    return stated(policy, said);
+Plan plan_of(const Options& options, const Policy& policy, const std::string& said) {
+    std::error_code none;
+    const bool number = !said.empty() && std::isdigit(static_cast<unsigned char>(said[0])) != 0;
+    if (number && !std::filesystem::exists(said, none)) {
+        return make_plan(policy, stated(policy, said));
+    }
+    if (!said.empty() && !std::filesystem::exists(said, none)) {
+        throw Usage("--traffic " + as_written(said) + " is no file and no rate; " + traffic_form);
+    }
+    const Past past = read_past(options, policy, said);
+    Plan plan = make_plan(policy, past.traffic);
+    add_past(policy, past, plan);
+    return plan;
+}
+
+void preflight(const Options& options, const Policy& policy, bool accept_false_rollbacks) {
+    const auto note = [&](const std::string& words) {
+        std::cerr << text::wrap("note: " + escaped(words), paper_of(options).width, 2) << '\n';
+    };
+    std::optional<Past> past;
+    try {
+        past = read_past(options, policy, "");
+    } catch (const std::exception& error) {
+        note(std::string("what legacy's traffic can show is not known: ") + error.what());
+        return;
+    }
+    Plan plan = make_plan(policy, past->traffic);
+    add_past(policy, *past, plan);
+    for (const std::string& gap : text::plan_gaps(policy, plan)) note(gap);
+    if (!past->tests.empty()) {
+        for (const auto& warning : text::self_test_warnings(policy, past->tests.front())) {
+            note("legacy against itself: " + warning);
+        }
+    }
+    const std::vector<std::string> eager = text::eager_triggers(policy, plan);
+    // A few hours say too little of a day to refuse anything by.
+    const bool enough = past->traffic.measured >= std::chrono::hours{24};
+    if (eager.empty()) return;
+    if (accept_false_rollbacks || !enough) {
+        for (const std::string& sentence : eager) note(sentence);
+        return;
+    }
+    std::string why = "nothing was started: ";
+    for (const std::string& sentence : eager) why += sentence + "\n";
+    throw Refused(why + "Start all the same: --accept-false-rollbacks");
 }
 
 json::object plan_json(const Policy& policy, const Plan& plan) {
@@ -188,11 +232,14 @@ void add_plan(CLI::App& app, const Options& options, int& code) {
     command->add_option("policy", asked->file, "a file, or a name in the policies folder")
         ->type_name("FILE|NAME")
         ->required();
-    command->add_option("--traffic", asked->traffic, "requests of all users")
-        ->type_name("N/min[, AGENT=SHARE…]")
-        ->required();
+    command
+        ->add_option("--traffic", asked->traffic,
+                     "requests of all users, or a file of them as for backtest; else the table "
+                     "of the policy's source")
+        ->type_name("N/min[, AGENT=SHARE…]|FILE");
     command->footer(
-        "Examples:\n  canaryctl plan policies/checkout.yaml --traffic 60/min\n"
+        "Examples:\n  canaryctl plan checkout\n"
+        "  canaryctl plan policies/checkout.yaml --traffic 60/min\n"
         "  canaryctl plan checkout --traffic '2/min, jobs=30%, rides=5%'\n\n"
         "No daemon is needed.");
     command->callback([&options, &code, asked] { code = plan(options, *asked); });
