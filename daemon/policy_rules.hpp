@@ -62,7 +62,8 @@ std::vector<Rule> read_rules(std::vector<Fields> entries, ReadOne read_one) {
     return rules;
 }
 
-std::vector<Criterion> read_criteria(Fields& fields);
+/// After the baseline, which some compare with.
+std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy);
 std::vector<NumberQuery> read_metrics(Fields& fields);
 /// After metrics, segments and evaluate_every, which a trigger refers to.
 std::vector<Trigger> read_triggers(Fields& fields, const Policy& policy);

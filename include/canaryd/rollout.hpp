@@ -100,7 +100,8 @@ struct Hold {
         unproven,       // max_step is over; a person decides
         trigger,        // a trigger with `then: hold`; a person resumes
         confirmation,   // an alarm without baseline was not confirmed; a person resumes
-        unconfirmed     // the router never confirmed the first raise; a person resumes
+        unconfirmed,    // the router never confirmed the first raise; a person resumes
+        criterion       // a criterion with `then: hold` was proven broken; a person resumes
     };
     Kind kind = Kind::blind;
     std::string name;  // the trigger's name; else empty
