@@ -285,14 +285,7 @@ OpenedStore make_postgres_store(const Settings& settings, const StorePools& pool
     OpenedStore opened;
     opened.store = on_pool(store_postgres::make_record(connection, shared), pools.record);
     opened.lease = store_postgres::make_lease(connection, shared, pools.lease);
-    opened.with_store = [connection, shared, pool = pools.route](const Policy& policy,
-                                                                 std::shared_ptr<Router> plain) {
-        const bool here =
-            policy.router.kind == "sql" && policy.router.connection == connection.name;
-        if (!here) return plain;
-        return store_postgres::make_store_router(policy, std::move(plain), connection, shared,
-                                                 pool);
-    };
+    opened.with_store = store_postgres::make_store_routers(connection, shared, pools.route);
     return opened;
 }
 

@@ -33,6 +33,8 @@ struct Route {
     std::vector<std::string> phases;  // of each step, as migration_status knows them
     std::vector<Weight> weights;      // of each step
     std::string canary;
+    std::optional<std::string> readers;
+    std::optional<Duration> exposure_lease;
     std::uint64_t seen = 0;  // revision of the row as it was read last
 };
 
@@ -72,9 +74,8 @@ std::shared_ptr<BlockingStore> make_record(const Connection& connection,
 std::unique_ptr<Lease> make_lease(const Connection& connection, std::shared_ptr<Shared> shared,
                                   Pool pool);
 /// `plain` reads the row; orders go through the lease.
-std::shared_ptr<Router> make_store_router(const Policy& policy, std::shared_ptr<Router> plain,
-                                          const Connection& connection,
-                                          std::shared_ptr<Shared> shared, Pool pool);
+OpenedStore::RouteMaker make_store_routers(const Connection& connection,
+                                           std::shared_ptr<Shared> shared, Pool pool);
 
 /// What canaryd.commit() takes.
 std::string decision_json(const Fence& fence, const Event& event, const Transition& transition,

@@ -45,12 +45,16 @@ bool rolls_back(const Event& event, const Rollout& next) {
     return next.status == Status::rolled_back && next.rolled_back_at == event.at;
 }
 
-json::object route_of(const Rollout& next, const Route& route) {
-    return {{"weight", next.desired.basis_points},
-            {"seen", route.seen},
-            {"valid_until", nullptr},
-            {"by", "canaryd"},
-            {"reason", next.id + " revision " + std::to_string(next.ordered)}};
+json::object route_of(const Event& event, const Rollout& next, const Route& route) {
+    json::object row{{"weight", next.desired.basis_points},
+                     {"seen", route.seen},
+                     {"valid_until", nullptr},
+                     {"by", "canaryd"},
+                     {"reason", next.id + " revision " + std::to_string(next.ordered)}};
+    if (route.readers) row["readers"] = *route.readers;
+    if (route.exposure_lease && next.desired > nobody)
+        row["valid_until"] = ms(event.at + *route.exposure_lease);
+    return row;
 }
 
 json::object phase(const std::string& name, Weight weight) {
@@ -176,7 +180,7 @@ std::string decision_json(const Fence& fence, const Event& event, const Transiti
     out["owed"] = std::move(notices);
     const bool orders = next.ordered == next.revision && !transition.refused;
     const bool finishes = std::holds_alternative<event::Finish>(event.what) && !transition.refused;
-    if (route && orders) out["route"] = route_of(next, *route);
+    if (route && orders) out["route"] = route_of(event, next, *route);
     if (route && (orders || finishes)) {
         out["user_tables"] = user_tables_of(event, next, *route, route->weights);
     }

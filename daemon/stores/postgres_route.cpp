@@ -21,6 +21,18 @@ std::string phase_of(const std::vector<Step>& steps, std::size_t index) {
     return std::string(phases[std::min(index, phases.size() - 1)]);
 }
 
+const char* word(Readers readers) {
+    switch (readers) {
+        case Readers::function:
+            return "function";
+        case Readers::column:
+            return "column";
+        case Readers::both:
+            return "both";
+    }
+    return nullptr;
+}
+
 Route route_of(const Policy& policy) {
     Route route;
     for (std::size_t i = 0; i < policy.steps.size(); ++i) {
@@ -28,6 +40,8 @@ Route route_of(const Policy& policy) {
         route.weights.push_back(policy.steps[i].weight);
     }
     route.canary = policy.canary;
+    if (policy.router.readers) route.readers = word(*policy.router.readers);
+    route.exposure_lease = policy.router.exposure_lease;
     return route;
 }
 
@@ -38,13 +52,14 @@ public:
 
     void set(const Order& order) {
         const Fence fence = shared_->fence();
+        const std::optional<Route> route = shared_->route(order.name);
         try {
             postgres::Transaction transaction(database_, postgres::Transaction::Kind::write);
             transaction.run(
                 "select canaryd.order_route_fenced($1::bigint, $2, $3, $4::integer, $5::bigint,"
-                " $6::timestamptz, $7, $8)",
+                " $6::timestamptz, $7, $8, $9)",
                 fence.epoch, fence.nonce, order.name, order.weight.basis_points, order.revision,
-                order.valid_until, order.by, order.reason);
+                order.valid_until, order.by, order.reason, route ? route->readers : std::nullopt);
             transaction.commit();
         } catch (const postgres::Error&) {
             rethrow(false);
@@ -56,12 +71,13 @@ private:
     std::shared_ptr<Shared> shared_;
 };
 
+/// `plain` reads the row and lets the flags follow; orders go through the lease.
 class StoreRouter : public Router {
 public:
-    StoreRouter(std::shared_ptr<Router> plain, const Connection& connection,
+    StoreRouter(std::shared_ptr<Router> plain, std::shared_ptr<FencedOrders> orders,
                 std::shared_ptr<Shared> shared, Pool pool)
         : plain_(std::move(plain)),
-          orders_(std::make_shared<FencedOrders>(connection, shared)),
+          orders_(std::move(orders)),
           shared_(std::move(shared)),
           pool_(std::move(pool)) {}
 
@@ -76,6 +92,8 @@ public:
         co_return served;
     }
 
+    [[nodiscard]] std::string progress() const override { return plain_->progress(); }
+
 private:
     std::shared_ptr<Router> plain_;
     std::shared_ptr<FencedOrders> orders_;
@@ -85,12 +103,15 @@ private:
 
 }  // namespace
 
-std::shared_ptr<Router> make_store_router(const Policy& policy, std::shared_ptr<Router> plain,
-                                          const Connection& connection,
-                                          std::shared_ptr<Shared> shared, Pool pool) {
-    shared->set_route(policy.name, route_of(policy));
-    return std::make_shared<StoreRouter>(std::move(plain), connection, std::move(shared),
-                                         std::move(pool));
+OpenedStore::RouteMaker make_store_routers(const Connection& connection,
+                                           std::shared_ptr<Shared> shared, Pool pool) {
+    const auto orders = std::make_shared<FencedOrders>(connection, shared);
+    return [name = connection.name, orders, shared, pool](
+               const Policy& policy, std::shared_ptr<Router> plain) -> std::shared_ptr<Router> {
+        if (policy.router.kind != "sql" || policy.router.connection != name) return plain;
+        shared->set_route(policy.name, route_of(policy));
+        return std::make_shared<StoreRouter>(std::move(plain), orders, shared, pool);
+    };
 }
 
 }  // namespace canaryd::store_postgres
