@@ -741,7 +741,7 @@ def the_daemons_login_is_least_privileged(world):
                database.fails(sql, user="canaryd"))
     rows = database.value("select count(*) from webhook_metrics", user="canaryd")
     expect(rows == "7", "it sees the metrics under row level security", rows)
-    expect(database.value("show statement_timeout", user="canaryd") == "3s", "its statements end")
+    expect(database.value("show statement_timeout", user="canaryd") == "10s", "its statements end")
     database.query("select canaryd.record_phase('week4', 10, now())", user="canaryd")
     database.query("select canaryd.record_phase('week5', 50, now(), null, null, 'x')",
                    user="canaryd")
