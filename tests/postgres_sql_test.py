@@ -390,7 +390,7 @@ def the_follower_resumes_and_prefers_the_newest_decision(world):
     expect(some and some < below(5000), "half way", len(some))
     database.order(0, 2)
     after = database.query(f"select * from canaryd.follow_flags('{NAME}', 1)", user="canaryd")[0]
-    expect(after[4] == "2" and database.flagged() < some, "the next batch follows the rollback",
+    expect(after[4] == "2" and after[2] in "01", "the next batch begins to follow the rollback",
            after)
     database.follow(blocks=3)
     expect(not database.flagged(), "to its end")
