@@ -176,12 +176,13 @@ Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     co_await ask(entry, std::move(what));
 }
 
-/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless.
+/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless. A row
+/// that lapsed is written as the 0 % that it has become: a clock that is set back revives nobody.
 bool Controller::Impl::lease_is_due(const Entry& entry) const {
     const auto& lease = entry.policy.router.exposure_lease;
     const Rollout& rollout = entry.rollout;
-    if (!lease || rollout.desired == nobody || rollout.applied != rollout.desired) return false;
-    if (rollout.status == Status::finished) return !entry.lease_lifted;
+    if (!lease || rollout.applied != rollout.desired) return false;
+    if (rollout.desired == nobody || rollout.status == Status::finished) return !entry.lease_lifted;
     return !entry.leased_until || *entry.leased_until - clock.now() < *lease * 3 / 4;
 }
 

@@ -43,9 +43,10 @@ json::array page_of(const Options& options, const std::string& target, std::uint
 // --- history ------------------------------------------------------------------------------------
 
 std::string_view word_of(const What& what) {
-    static constexpr std::array<std::string_view, std::variant_size_v<What>> words{
-        "start",  "look",    "peek",     "route",  "lapsed", "pause",
-        "resume", "promote", "rollback", "extend", "finish", "ack"};
+    static constexpr auto words = std::to_array<std::string_view>(
+        {"start", "look", "peek", "route", "lapsed", "went back", "pause", "resume", "promote",
+         "rollback", "extend", "finish", "ack"});
+    static_assert(words.size() == std::variant_size_v<What>);
     return words[what.index()];
 }
 
