@@ -154,8 +154,8 @@ inline Policy metrics_policy() {
     policy.name = "rides";
     policy.canary = "new";
     policy.baseline = {"old-a", "old-b"};
-    policy.source = {"sqlite", "metrics", "webhook_metrics"};
-    policy.router = {"sql", "route"};
+    policy.source = {"sqlite", "metrics", "webhook_metrics", ""};
+    policy.router = {"sql", "route", {}, {}};
     policy.segment = "agent";
     policy.segment_column = "agent_type";
     policy.segments = {"jobs", "rides"};
