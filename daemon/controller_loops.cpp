@@ -6,7 +6,6 @@
 #include "canaryd/text.hpp"
 #include "daemon/ask.hpp"
 #include "daemon/controller_impl.hpp"
-#include "daemon/fields.hpp"
 #include "daemon/log.hpp"
 #include "daemon/stores/stores.hpp"
 
@@ -142,23 +141,6 @@ Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
     }
 }
 
-namespace {
-
-/// The row says which decision it follows. One that the store does not have was lost with a newer
-/// copy of it.
-std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
-                                                       const Rollout& rollout) {
-    const std::string before = rollout.id + " revision ";
-    if (served.by != engine.name || served.reason.rfind(before, 0) != 0) return std::nullopt;
-    const auto revision = read_whole(std::string_view(served.reason).substr(before.size()));
-    if (!revision.value || *revision.value < 0) return std::nullopt;
-    const auto decided = static_cast<std::uint64_t>(*revision.value);
-    if (decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
-    return event::StoreWentBack{decided, served.weight, false, "the route row"};
-}
-
-}  // namespace
-
 /// Reads what is served and asks for what follows from it. Throws what the router threw.
 Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     event::RouteRead read;
@@ -211,15 +193,6 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
                            entry->ports.router->set(std::move(order)));
     entry->leased_until = until;
     entry->lease_lifted = !until;
-}
-
-/// Before the process ends: what the route says to it is of no account any more.
-Async<> Controller::Impl::lower_at_last(std::shared_ptr<Entry> entry) {
-    try {
-        co_await set_route(entry);
-    } catch (const std::exception& error) {
-        log(Level::error, "route of " + entry->policy.name + ": " + error.what());
-    }
 }
 
 Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {

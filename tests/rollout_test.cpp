@@ -749,6 +749,54 @@ TEST_SUITE("rollout") {
     }
 
     TEST_CASE(
+        "12b an older copy of the store is held at the lowest weight until a person resumes") {
+        Story story = baking();
+        story.to_next_step();
+        REQUIRE(story.rollout.desired == Weight{5'000});
+        const std::uint64_t revision = story.rollout.revision;
+        SUBCASE("what was at 10 % by a later decision goes down to it and stays there") {
+            story.happens(
+                event::StoreWentBack{revision + 5, Weight{1'000}, false, "the route row"});
+            CHECK(story.rollout.desired == Weight{1'000});
+            REQUIRE(story.rollout.hold(Hold::Kind::store_went_back) != nullptr);
+            CHECK(story.rollout.reason.find("the route row remembers revision " +
+                                            std::to_string(revision + 5) + " at 10 %") !=
+                  std::string::npos);
+            story.served(Weight{1'000});
+            story.healthy(60);
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.happens(event::Promote{true, "go"}, "alice").refused);
+            SUBCASE("said once") {
+                const event::StoreWentBack again{revision + 5, Weight{1'000}, false, "the marks"};
+                CHECK(story.happens(again).forget);
+            }
+            SUBCASE("a person goes on") {
+                CHECK_FALSE(story.happens(event::Resume{"I have looked"}, "alice").refused);
+                CHECK(story.rollout.desired == Weight{5'000});
+                CHECK(story.rollout.holds.empty());
+            }
+            SUBCASE("a breach still rolls back") {
+                story.look(broken);
+                CHECK(story.rollout.status == Status::rolled_back);
+            }
+        }
+        SUBCASE("a later raise is not believed") {
+            story.happens(event::StoreWentBack{revision + 5, everybody, false, "the route row"});
+            CHECK(story.rollout.desired == Weight{5'000});
+            CHECK(story.rollout.needs_a_person());
+        }
+        SUBCASE("what had been rolled back is rolled back again") {
+            story.happens(event::StoreWentBack{revision + 1, nobody, true, "the marks"});
+            CHECK(story.rollout.status == Status::rolled_back);
+            CHECK(story.rollout.desired == nobody);
+        }
+        SUBCASE("what the store knows as well is no news") {
+            const event::StoreWentBack known{revision, nobody, false, "the route row"};
+            CHECK(story.happens(known).forget);
+        }
+    }
+
+    TEST_CASE(
         "13 at 100 % the watch goes on for the soak, rollback armed, until a person finishes") {
         Story story = at_100();
         story.healthy(24);

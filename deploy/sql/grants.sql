@@ -54,3 +54,21 @@ begin
 end
 $$;
 grant execute on function public.get_webhook_route(uuid), public.webhook_route(uuid) to canaryd;
+
+-- The record, where PostgreSQL keeps it (0005_store.sql): read, and written by functions that ask
+-- for the lease first.
+do $$
+begin
+    if to_regclass('canaryd.rollout') is null then
+        return;
+    end if;
+    grant select on canaryd.rollout, canaryd.journal, canaryd.outbox, canaryd.lease to canaryd;
+    grant execute on function canaryd.store_version(), canaryd.take_lease(text, text, interval),
+        canaryd.renew_lease(bigint, text, interval), canaryd.release_lease(bigint, text),
+        canaryd.commit(jsonb), canaryd.settle(text, text),
+        canaryd.complete_rollback(integer, text, timestamptz, timestamptz),
+        canaryd.order_route_fenced(bigint, text, text, integer, bigint, timestamptz, text, text,
+                                   text)
+        to canaryd;
+end
+$$;
