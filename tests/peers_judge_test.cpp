@@ -1,5 +1,5 @@
 // Other people's statistics against published numbers and against the figures worked out from
-// their sources: Kayenta's judge, mSPRT, a confidence sequence, and what any rule could do.
+// their sources: Kayenta's judge, mSPRT and a confidence sequence.
 #include <doctest/doctest.h>
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,6 @@
 #include "tests/bench/evidence/peers/kayenta.hpp"
 #include "tests/bench/evidence/peers/msprt.hpp"
 #include "tests/bench/evidence/peers/robbins.hpp"
-#include "tests/bench/evidence/peers/theory.hpp"
 #include "tests/bench/evidence/traffic.hpp"
 #include "tests/shares.hpp"
 #include "tests/vectors.hpp"
@@ -239,17 +238,5 @@ TEST_SUITE("peers") {
         CHECK_FALSE(rule.look({1000, 10}));
         CHECK_FALSE(rule.look({1000, 0}));
         CHECK(rule.look({1000, 100}));
-    }
-
-    TEST_CASE("vector theory_bounds: how quickly any rule could act") {
-        for (const Row& row : rows_of("theory_bounds.csv")) {
-            const InformationBound bound = information_bound(
-                number(row.at("p0")), number(row.at("q")), number(row.at("alpha")),
-                number(row.at("req_per_min")), number(row.at("horizon_min")));
-            check_close(bound.kl, number(row.at("kl")), row, "kl");
-            check_close(bound.known, number(row.at("wald_requests")), row, "Wald's bound");
-            check_close(bound.changepoint, number(row.at("changepoint_requests")), row,
-                        "changepoint bound");
-        }
     }
 }

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstdio>
 
+#include "canaryd/planner.hpp"
 #include "tests/bench/bench.hpp"
 #include "tests/bench/evidence/contenders.hpp"
-#include "tests/bench/evidence/peers/theory.hpp"
 #include "tests/bench/evidence/print.hpp"
 
 namespace canaryd::comparison {
@@ -241,7 +241,7 @@ void print_bound(const Policy& policy, const Options& options) {
     const double horizon =
         std::chrono::duration<double, std::ratio<60>>(horizon_of(policy)).count();
     const double bound =
-        peers::information_bound(error_limit, 0.02, policy.false_rollback, 60, horizon).changepoint;
+        yardstick_of(error_limit, 0.02, policy.false_rollback, 60, horizon).changepoint;
     const double goal = 1.5 * bound + 60 * look_minutes;
     const auto middle = median(requests, missed);
     const auto far = quantile(requests, 0.95, missed);
