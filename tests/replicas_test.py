@@ -66,7 +66,7 @@ canary: new
 baseline: old
 source: {{kind: sqlite, connection: metrics}}
 router: {{kind: sql, connection: {router}, readers: function}}
-steps: [{{name: week4, weight: 10%, bake: 2s}}, {{name: week5, weight: 50%, bake: 2s}},
+steps: [{{name: week4, weight: 10%, bake: {bake}}}, {{name: week5, weight: 50%, bake: 2s}},
         {{name: week6, weight: 100%, bake: 2s}}]
 max_step: 1h
 evaluate_every: 1s
@@ -288,7 +288,7 @@ class Replicas:
             acting.ask("POST", f"/api/v1/rollouts/{NAME}/rollback", {"reason": "enough"})
             wait_for(lambda: acting.view()["applied"] == 0, 20, "applied is 0")
         status, body = acting.ask("POST", "/api/v1/rollouts", {
-            "policy_text": POLICY.format(router=router), "policy_file": "policy.yaml"})
+            "policy_text": POLICY.format(router=router, bake="2s"), "policy_file": "policy.yaml"})
         if status != 201:
             raise Broken(f"start: {status} {body}")
         return acting.view()
@@ -537,7 +537,7 @@ class Faults:
         raise Broken(f"not within {seconds} s: {what}")
 
     def begin(self):
-        """A new rollout at 10 %, which nothing raises: it is paused."""
+        """A new rollout that is at 10 % for some seconds."""
         daemon = self.daemon
         self.keep_up(daemon.acts, 60, "it acts")
         view = daemon.view()
@@ -545,7 +545,7 @@ class Faults:
             daemon.ask("POST", f"/api/v1/rollouts/{NAME}/rollback", {"reason": "the next one"})
         self.keep_up(lambda: (daemon.view() or {"applied": 0})["applied"] == 0, 30, "back at 0 %")
         status, body = daemon.ask("POST", "/api/v1/rollouts", {
-            "policy_text": POLICY.format(router="file"), "policy_file": "policy.yaml"})
+            "policy_text": POLICY.format(router="file", bake="6s"), "policy_file": "policy.yaml"})
         if status != 201:
             raise Broken(f"start: {status} {body}")
         self.keep_up(lambda: self.world.weight() == 1000, 30, "10 % is served")
@@ -558,8 +558,8 @@ class Faults:
             low = self.world.weight()
             if breach:
                 self.world.feeder.failing = True
-            # Longer than the lease.
-            end = time.monotonic() + 16
+            # Longer than the lease, and than a commit is waited for.
+            end = time.monotonic() + (30 if breach else 16)
             while time.monotonic() < end:
                 self.daemon.respawn_if_ended()
                 weight = self.world.weight()
