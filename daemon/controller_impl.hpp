@@ -135,7 +135,6 @@ struct Controller::Impl {
     Async<> read_route(std::shared_ptr<Entry> entry);
     Async<> set_route(std::shared_ptr<Entry> entry);
     [[nodiscard]] bool lease_is_due(const Entry& entry) const;
-    Async<> lower_at_last(std::shared_ptr<Entry> entry);
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
 
