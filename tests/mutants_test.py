@@ -433,7 +433,7 @@ MUTANTS = [
              "return !claim.relative() || facts.baseline_share;", "return true;", "at 100 % comparisons"),
     evidence("7.1: a user's retries make the canary worse", "ledger.cpp",
              "static_cast<double>(ours.events.own_counted),",
-             "static_cast<double>(ours.events.own),", "one user who retries"),
+             "static_cast<double>(ours.events.own),", "a user who retries all hour"),
     evidence("7.3: the second ledger's hold ends by itself", "analysis.cpp",
              "ledger.failed_confirmation || ledger.hold.acted || verdict.guard",
              "ledger.failed_confirmation || verdict.guard", "a canary within its limit"),
