@@ -424,6 +424,10 @@ TEST_SUITE("evidence") {
         late.on_time[0].events[0].raw = 6;
         late.late.push_back(tally(Population::canary, "", 50, 0, 0, 0));
         CHECK(watch.judge(late).remarks.size() == 1);
+        Look more = watch.look(5, 3, 0);  // eight users of seven requests, the late ones among them
+        more.late.push_back(tally(Population::canary, "", 2, 2, 0, 0));
+        more.late[0].events[0].first[0].failures = 5;
+        CHECK(watch.judge(more).remarks.size() == 1);
         Look negative = watch.look(5, 3, 0);
         negative.on_time[0].events[0].raw = -1;
         CHECK(watch.judge(negative).remarks.size() == 1);

@@ -234,7 +234,7 @@ TEST_SUITE("evidence-relative") {
         CHECK(alone.ledger.late_requests == 0);
     }
 
-    TEST_CASE("one user who retries all hour on the canary is no worse canary") {
+    TEST_CASE("a user who retries all hour on the canary makes it no worse") {
         Watch watch(plan({limit(0.5), relative(tight, Action::hold)}));
         watch.see_often(healthy, 30);
         for (int i = 0; i < 12; ++i) {
@@ -265,7 +265,7 @@ TEST_SUITE("evidence-relative") {
         CHECK(compared[2].baseline_events == 58 * 9);
     }
 
-    TEST_CASE("counts that cannot be of one side compare nothing, and are named") {
+    TEST_CASE("impossible counts of one side compare nothing, and are named") {
         Watch watch(plan({limit(0.5), relative(tight, Action::hold)}));
         watch.see_often(healthy, 30);
         const std::int64_t before = watch.ledger.hold.streams[0].requests;
