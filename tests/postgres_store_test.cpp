@@ -129,14 +129,16 @@ private:
 std::string refusal(const std::string& url) {
     Daemon daemon(url);
     std::string told;
+    bool held = false;
     try {
         const auto holder = daemon.take();
         REQUIRE(!holder);
+        held = true;
         daemon.load();
     } catch (const StoreUnusable& error) {
         told = error.what();
     }
-    if (told.find("schema") == std::string::npos) daemon.release();
+    if (held) daemon.release();
     return told;
 }
 
