@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Several canaryd on one PostgreSQL: one acts, and nothing that is done to it makes two.
 
-    replicas_test.py [--trials 20] [--seed N] [--part replicas|faults]
+    replicas_test.py [--trials 20] [--seed N] [--part replicas|faults] [--fault NAME]
 
 Replicas: two real daemons share a store, and a rollout with bakes of seconds runs on healthy counts
 while commands are given. The one that acts is killed (-9), told to stop (SIGTERM), or stopped past
@@ -445,15 +445,19 @@ def run_replicas(chance, trials):
 @contextlib.contextmanager
 def stopped(world):
     world.postgres.stop()
-    yield
-    world.postgres.start()
+    try:
+        yield
+    finally:
+        world.postgres.start()
 
 
 @contextlib.contextmanager
 def killed(world):
     world.postgres.kill()
-    yield
-    world.postgres.start()
+    try:
+        yield
+    finally:
+        world.postgres.start()
 
 
 @contextlib.contextmanager
@@ -465,18 +469,22 @@ def restarted(world):
 @contextlib.contextmanager
 def frozen(world):
     world.postgres.freeze()
-    yield
-    world.postgres.thaw()
+    try:
+        yield
+    finally:
+        world.postgres.thaw()
 
 
 @contextlib.contextmanager
 def read_only(world):
-    world.postgres.query("alter system set default_transaction_read_only = on")
-    world.postgres.query("select pg_reload_conf()")
-    yield
-    world.postgres.query("set default_transaction_read_only = off;"
-                         "alter system reset default_transaction_read_only")
-    world.postgres.query("select pg_reload_conf()")
+    """It is a standby for a while, and then promoted."""
+    world.postgres.stop()
+    (world.postgres.data / "standby.signal").touch()
+    world.postgres.start()
+    try:
+        yield
+    finally:
+        world.postgres.promote()
 
 
 @contextlib.contextmanager
@@ -484,34 +492,43 @@ def no_connection_left(world):
     world.postgres.query("alter role canaryd connection limit 0")
     world.postgres.query("select pg_terminate_backend(pid) from pg_stat_activity"
                          " where usename = 'canaryd'")
-    yield
-    world.postgres.query("alter role canaryd connection limit -1")
+    try:
+        yield
+    finally:
+        world.postgres.query("alter role canaryd connection limit -1")
 
 
 @contextlib.contextmanager
 def locked_tables(world):
     with world.postgres.session() as other:
         other.query("begin; lock table public.users, public.migration_status, canaryd.journal")
-        yield
-        other.query("rollback")
+        try:
+            yield
+        finally:
+            other.query("rollback")
 
 
 @contextlib.contextmanager
 def right_lost(world):
     world.postgres.query("revoke execute on function canaryd.commit(jsonb) from canaryd")
-    yield
-    world.postgres.file(SQL / "grants.sql")
+    try:
+        yield
+    finally:
+        world.postgres.file(SQL / "grants.sql")
 
 
 @contextlib.contextmanager
 def statements_time_out(world):
-    world.postgres.query("alter role canaryd set statement_timeout = '1ms'")
-    world.postgres.query("select pg_terminate_backend(pid) from pg_stat_activity"
-                         " where usename = 'canaryd'")
-    yield
-    world.postgres.query("alter role canaryd set statement_timeout = '3s'")
-    world.postgres.query("select pg_terminate_backend(pid) from pg_stat_activity"
-                         " where usename = 'canaryd'")
+    """As on a disk that hangs: each commit takes longer than it may."""
+    world.postgres.query(
+        "create function audit.slow() returns trigger language plpgsql as"
+        " 'begin perform pg_sleep(20); return new; end';"
+        "create trigger audit_slow before insert on canaryd.journal"
+        " for each row execute function audit.slow()")
+    try:
+        yield
+    finally:
+        world.postgres.query("drop function audit.slow() cascade")
 
 
 FAULTS = {"stopped": stopped, "killed": killed, "restarted": restarted, "frozen": frozen,
@@ -588,7 +605,7 @@ class Faults:
         self.world.audit()
 
 
-def run_faults():
+def run_faults(names):
     folder = Path(tempfile.mkdtemp(prefix="canaryd-faults."))
     passed = failed = 0
     with server.Postgres() as postgres:
@@ -597,7 +614,7 @@ def run_faults():
         faults = Faults(world)
         faults.daemon.spawn()
         try:
-            for name, fault in FAULTS.items():
+            for name, fault in ((name, FAULTS[name]) for name in names):
                 for breach in (False, True):
                     try:
                         faults.trial(fault, breach)
@@ -625,6 +642,7 @@ def main():
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--part", choices=["replicas", "faults"])
+    parser.add_argument("--fault", choices=FAULTS, help="this one alone")
     options = parser.parse_args()
     if server.missing():
         print(f"skipped: {server.missing()}")
@@ -635,7 +653,8 @@ def main():
     if options.part != "faults":
         passed, failed = run_replicas(random.Random(options.seed), options.trials)
     if options.part != "replicas":
-        more_passed, more_failed = run_faults()
+        more_passed, more_failed = run_faults(
+            [options.fault] if options.fault else list(FAULTS))
         passed, failed = passed + more_passed, failed + more_failed
     print(f"{passed} passed, {failed} failed")
     return 0 if failed == 0 and passed > 0 else 1
