@@ -15,7 +15,8 @@ other half it is ordered like any other router.
 Faults: a daemon whose store is on PostgreSQL, with everything that can go wrong there. Nothing
 rises meanwhile; a breach still lowers the route where that can be reached (it is in a file of its
 own here); and it carries on by itself afterwards. As under systemd, a daemon that ends is started
-again.
+again. At last the database is replaced by an older copy of itself, which knows nothing of a
+rollback: nothing rises, and it is said.
 
 Each trial and each fault is one case. Binaries by CANARYD and CANARYCTL, else from build/.
 """
@@ -183,6 +184,15 @@ class World:
         if strangers:
             raise Broken(f"acts without the lease (what, who, epoch, whose): {strangers[:5]}")
         return int(self.postgres.value("select count(*) from audit.acts where who like 'daemon%'"))
+
+    def audit_sees_strangers(self):
+        self.postgres.query("set application_name = 'daemon_z';"
+                            "update canaryd.route set reason = 'by a stranger'")
+        try:
+            self.audit()
+        except Broken:
+            return
+        raise Broken("an act without the lease was not seen: these trials prove nothing")
 
     def close(self):
         self.feeder.stopped.set()
@@ -358,8 +368,9 @@ class Replicas:
         if took > (HANDOVER if how == "SIGTERM" else TAKEOVER):
             raise Broken(f"{how}: taken over after {took:.1f} s")
         # A stopped one has to notice by itself.
+        # In the middle of its own COMMIT it cannot know what became of that: 74.
         status = acting.process.wait(30)
-        if status != {"kill -9": -signal.SIGKILL, "SIGTERM": 0, "SIGSTOP": 75}[how]:
+        if status not in {"kill -9": [-signal.SIGKILL], "SIGTERM": [0], "SIGSTOP": [75, 74]}[how]:
             raise Broken(f"after {how} {acting.name} ended with {status}")
         self.carries_on(other, before)
         acting.spawn()
@@ -422,6 +433,7 @@ def run_replicas(chance, trials):
                             daemon.spawn()
                     wait_for(lambda: any(d.acts() for d in replicas.pair), 60, "one acts again")
             acts = world.audit()
+            world.audit_sees_strangers()
             print(f"{acts} acts, each by the holder of the lease; {replicas.commands} commands")
             for how, took in replicas.taken.items():
                 if took:
@@ -537,6 +549,9 @@ FAULTS = {"stopped": stopped, "killed": killed, "restarted": restarted, "frozen"
           "statements time out": statements_time_out}
 
 
+WITNESSES = ("the marks", "the route row")
+
+
 class Faults:
     def __init__(self, world):
         self.world = world
@@ -605,6 +620,44 @@ class Faults:
         self.world.audit()
 
 
+    def goes_back(self, witness):
+        """A rollback, and then a copy of the database from before it."""
+        self.world.feeder.failing = False
+        self.begin()
+        rollout = self.daemon.view()["id"]
+        postgres, copy = self.world.postgres, self.world.postgres.folder / "older"
+        postgres.stop()
+        subprocess.run(["cp", "-a", postgres.data, copy], check=True)
+        postgres.start()
+        self.keep_up(self.daemon.acts, 60, "it acts again")
+        self.daemon.ask("POST", f"/api/v1/rollouts/{rollout}/rollback", {"reason": "bad build"})
+        self.keep_up(lambda: self.world.weight() == 0, 30, "0 % is served")
+        self.daemon.process.kill()
+        self.daemon.process.wait()
+        postgres.stop()
+        shutil.rmtree(postgres.data)
+        copy.rename(postgres.data)
+        postgres.start()
+        marks = self.world.folder / self.daemon.name / "canaryd.db.marks"
+        if witness == "the route row":
+            marks.unlink()
+        self.daemon.spawn()
+        self.keep_up(lambda: self.daemon.view(rollout) is not None, 60, "it knows the rollout")
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            if self.world.weight() > 0:
+                raise Broken(f"an older copy raised the route to {self.world.weight()}")
+            time.sleep(0.05)
+        view = self.daemon.view(rollout)
+        held = [hold["kind"] for hold in view["holds"]]
+        if view["status"] != "rolled_back" and "store_went_back" not in held:
+            raise Broken(f"by {witness}: {view['status']}, held by {held}")
+        if witness == "the marks" and view["status"] != "rolled_back":
+            raise Broken(f"the marks say rolled back, the rollout is {view['status']}")
+        if "older copy" not in view["reason"]:
+            raise Broken(f"it says: {view['reason']}")
+
+
 def run_faults(names):
     folder = Path(tempfile.mkdtemp(prefix="canaryd-faults."))
     passed = failed = 0
@@ -623,6 +676,13 @@ def run_faults(names):
                             sqlite3.Error) as error:
                         failed += 1
                         print(f"{name}{', with a breach' if breach else ''}: {error}")
+            for witness in WITNESSES if len(names) == len(FAULTS) else ():
+                try:
+                    faults.goes_back(witness)
+                    passed += 1
+                except (Broken, OSError, http.client.HTTPException, server.Error) as error:
+                    failed += 1
+                    print(f"an older copy, noticed by {witness}: {error}")
         finally:
             if faults.daemon.process.poll() is None:
                 faults.daemon.process.kill()

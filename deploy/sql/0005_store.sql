@@ -292,7 +292,7 @@ create or replace function canaryd.complete_rollback(
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     update public.migration_rollbacks r
-       set error_rate = coalesce(least(seen.error_rate, 999.99), r.error_rate),
+       set error_rate = coalesce(seen.error_rate, r.error_rate),  -- a share: at most 100
            latency_p95 = coalesce(seen.p95, r.latency_p95)
       from (select round(100.0 * count(*) filter (where m.status in ('error', 'timeout'))
                          / nullif(count(*), 0), 2) as error_rate,
