@@ -642,7 +642,7 @@ class Faults:
         if witness == "the route row":
             marks.unlink()
         self.daemon.spawn()
-        self.keep_up(lambda: self.daemon.view(rollout) is not None, 60, "it knows the rollout")
+        self.keep_up(self.daemon.acts, 60, "it acts on the older copy")
         end = time.monotonic() + 8
         while time.monotonic() < end:
             if self.world.weight() > 0:
