@@ -309,6 +309,28 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     answer(reply, std::move(transition));
 }
 
+/// Remembered as sent or given up. While the store cannot be written it is tried again later; a
+/// start before that sends it twice.
+Async<> Controller::Impl::settle(std::shared_ptr<Channel> channel) {
+    while (!channel->unsettled.empty()) {
+        std::string id = channel->unsettled.front().first;
+        std::string why = channel->unsettled.front().second;
+        std::exception_ptr unknown;
+        try {
+            co_await with_deadline(clock, store_limit, "settling a notice",
+                                   store.settle(std::move(id), std::move(why)));
+            store_trouble.clear();
+        } catch (const StoreReadOnly& error) {
+            store_trouble = error.what();
+            co_return;
+        } catch (...) {
+            unknown = std::current_exception();
+        }
+        if (unknown) std::rethrow_exception(unknown);
+        channel->unsettled.erase(channel->unsettled.begin());
+    }
+}
+
 /// An unfinished one, else the one that was started last: ids are NAME-N.
 std::shared_ptr<Entry> Controller::Impl::newest_of(const std::string& name) const {
     std::shared_ptr<Entry> newest;

@@ -21,6 +21,7 @@ struct Channel {
     std::string name;  // "0:slack"
     std::deque<Owed> owed;
     Wake wake;
+    std::vector<std::pair<std::string, std::string>> unsettled;  // message id, why given up
     std::string failing;  // why the newest attempt failed; empty: it did not
 };
 
@@ -108,6 +109,7 @@ struct Controller::Impl {
     Async<> decide(std::shared_ptr<Item> item);
     Async<> start(std::shared_ptr<Item> item);
     Async<> apply(std::shared_ptr<Entry> entry, Event event, std::shared_ptr<Reply> reply);
+    Async<> settle(std::shared_ptr<Channel> channel);
     std::shared_ptr<Entry> make_entry(Policy policy);
     void take_in(const std::shared_ptr<Entry>& entry);
     [[nodiscard]] std::shared_ptr<Entry> newest_of(const std::string& name) const;

@@ -13,6 +13,7 @@ namespace canaryd {
 namespace {
 
 constexpr Duration route_limit = std::chrono::seconds{5};
+constexpr Duration settled_again_after = std::chrono::seconds{5};
 constexpr Duration peek_limit = std::chrono::seconds{15};
 
 bool peeks(const Policy& policy) {
@@ -158,13 +159,12 @@ Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     co_await ask(entry, std::move(what));
 }
 
-/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless. A row
-/// that lapsed is written as the 0 % that it has become: a clock that is set back revives nobody.
+/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless.
 bool Controller::Impl::lease_is_due(const Entry& entry) const {
     const auto& lease = entry.policy.router.exposure_lease;
     const Rollout& rollout = entry.rollout;
-    if (!lease || rollout.applied != rollout.desired) return false;
-    if (rollout.desired == nobody || rollout.status == Status::finished) return !entry.lease_lifted;
+    if (!lease || rollout.desired == nobody || rollout.applied != rollout.desired) return false;
+    if (rollout.status == Status::finished) return !entry.lease_lifted;
     return !entry.leased_until || *entry.leased_until - clock.now() < *lease * 3 / 4;
 }
 
@@ -307,15 +307,22 @@ Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Cha
     const auto notifier = entry->ports.notifiers.at(index);
     Duration backoff = least;
     for (;;) {
-        while (channel->owed.empty()) co_await channel->wake.wait();
+        while (channel->owed.empty()) {
+            if (channel->unsettled.empty()) {
+                co_await channel->wake.wait();
+            } else {
+                co_await wait_until(clock, channel->wake, clock.steady() + settled_again_after);
+                co_await settle(channel);
+            }
+        }
         auto& owed = channel->owed;
         std::string given_up;
-        std::string settle;
+        std::string done;
         const auto reports = std::count_if(owed.begin(), owed.end(), is_report);
         if (reports > 1) {
             // Only the newest report is news.
             const auto old = std::find_if(owed.begin(), owed.end(), is_report);
-            settle = old->message.id;
+            done = old->message.id;
             given_up = "a newer report followed";
         } else {
             const Message message = next_of(owed)->message;
@@ -329,7 +336,7 @@ Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Cha
                 if (sent.kind == Sent::Kind::later) {
                     wait = sent.wait.value_or(std::chrono::seconds{30});
                 } else {
-                    settle = message.id;
+                    done = message.id;
                 }
             } catch (const std::exception& error) {
                 channel->failing = error.what();
@@ -340,7 +347,7 @@ Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Cha
                 }
                 const bool old = clock.now() - message.at > std::chrono::hours{24};
                 if (old && message.notice.severity == Severity::info) {
-                    settle = message.id;
+                    done = message.id;
                     given_up = "not delivered for a day";
                     wait.reset();
                 }
@@ -351,18 +358,10 @@ Async<> Controller::Impl::tell(std::shared_ptr<Entry> entry, std::shared_ptr<Cha
             }
             backoff = least;
         }
-        std::exception_ptr unknown;
-        try {
-            co_await with_deadline(clock, std::chrono::seconds{20}, "settling a notice",
-                                   store.settle(settle, given_up));
-        } catch (const StoreReadOnly& error) {
-            store_trouble = error.what();  // it may be sent again after the next start
-        } catch (...) {
-            unknown = std::current_exception();
-        }
-        if (unknown) std::rethrow_exception(unknown);
         owed.erase(std::find_if(owed.begin(), owed.end(),
-                                [&](const Owed& one) { return one.message.id == settle; }));
+                                [&](const Owed& one) { return one.message.id == done; }));
+        channel->unsettled.emplace_back(done, given_up);
+        co_await settle(channel);
     }
 }
 

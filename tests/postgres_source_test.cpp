@@ -36,7 +36,7 @@ Number number_of(PostgresTable& table, const std::string& query) {
 
 TEST_SUITE("postgres-source") {
     TEST_CASE("a PostgreSQL table's rows count exactly once") {
-        if (has_server()) each_row_counts_once(make);
+        if (has_server()) each_row_counts_once(make, 3);
     }
 
     TEST_CASE("windows, errors and remarks of a PostgreSQL table are what a person would find") {

@@ -332,6 +332,11 @@ def assigning_is_sticky_and_monotone(world):
         expect(database.flagged() <= before, "down removes only the excess")
         expect({user for user, _ in after - version} == before - database.flagged(),
                "only changed rows are written", len(after - version))
+    with database.session() as holder:
+        holder.query(f"begin; update users set seen = now() where id = '{IDS[0]}'")
+        assign(database, 100)
+        expect(len(database.on_canary()) == USERS, "a row that is locked stops nothing")
+        holder.query("commit")
     for bad in (-1, 101, "null"):
         expect("0 to 100" in database.fails(f"select assign_users_to_unified_webhook({bad})"),
                f"{bad} is refused")

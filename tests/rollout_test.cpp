@@ -330,6 +330,9 @@ TEST_SUITE("rollout") {
         REQUIRE(story.rollout.hold(Hold::Kind::drift) != nullptr);
         CHECK(story.rollout.hold(Hold::Kind::drift)->why.find("the exposure lease lapsed") !=
               std::string::npos);
+        CHECK(story.rollout.applied == Weight{1'000});  // so that the row is lowered too
+        story.confirm();
+        CHECK(story.rollout.applied == nobody);
         story.happens(event::Resume{"back again"}, "alice");
         CHECK(story.rollout.desired == Weight{1'000});
     }

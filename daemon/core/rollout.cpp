@@ -195,8 +195,11 @@ Transition lowered_by_hand(Draft draft, const Served& served) {
                  : who + " lowered the route by hand from " + text::weight(draft.next.desired) +
                        " to " + text::weight(served.weight);
     draft.order_lower(served.weight);
-    draft.next.applied = served.weight;
-    draft.next.applied_since = draft.event.at;
+    // What has lapsed is still written in the row, and in the flags: it is lowered there as well.
+    if (!lapsed) {
+        draft.next.applied = served.weight;
+        draft.next.applied_since = draft.event.at;
+    }
     draft.add_hold(Hold::Kind::drift, "", why);
     return std::move(draft).done(why);
 }

@@ -59,6 +59,14 @@ std::int64_t PostgresReader::end_id() {
 }
 
 void PostgresReader::read(std::int64_t lo, std::int64_t hi, const Take& take) {
+    // Most ranges are one running row or a gap: one answer, without a cursor.
+    constexpr std::uint64_t few = 2000;
+    if (static_cast<std::uint64_t>(hi) - static_cast<std::uint64_t>(lo) < few) {
+        const Result rows = snapshot_.run(pg::read(table_), lo, hi);
+        for (int row = 0; row < rows.size() && give(rows, row, take); ++row) {
+        }
+        return;
+    }
     snapshot_.each(pg::read(table_), postgres::Params(lo, hi),
                    [&](const Result& rows, int row) { return give(rows, row, take); });
 }

@@ -47,6 +47,23 @@ void Shared::seen(const std::string& name, std::uint64_t revision) {
     if (found != routes_.end()) found->second.seen = revision;
 }
 
+// --- Patience -----------------------------------------------------------------------------------
+
+Patience::Patience(postgres::Database& database, Duration limit)
+    : watch_([this, &database, limit] {
+          std::unique_lock lock(mutex_);
+          if (!ended_.wait_for(lock, limit, [this] { return over_; })) database.interrupt();
+      }) {}
+
+Patience::~Patience() {
+    {
+        const std::lock_guard lock(mutex_);
+        over_ = true;
+    }
+    ended_.notify_all();
+    watch_.join();
+}
+
 namespace {
 
 // --- The store ----------------------------------------------------------------------------------
@@ -56,6 +73,10 @@ constexpr postgres::Limits of_a_commit{.statement = std::chrono::seconds{5},
 /// Loading proves the newest entries and every state.
 constexpr postgres::Limits of_a_load{.statement = std::chrono::seconds{15},
                                      .lock = std::chrono::seconds{2}};
+
+/// Longer than the server's limits, shorter than the controller waits.
+constexpr Duration patience_with_a_commit = std::chrono::seconds{7};
+constexpr Duration patience_with_a_load = std::chrono::seconds{18};
 
 class PostgresStore : public BlockingStore {
 public:
@@ -86,6 +107,7 @@ private:
 
 std::vector<Loaded> PostgresStore::load() {
     try {
+        const Patience patience(database_, patience_with_a_load);
         postgres::Transaction snapshot(database_, postgres::Transaction::Kind::snapshot, of_a_load);
         check_schema(snapshot, database_.name());
         // Whoever stands by reads what another daemon is writing, and leaves the proof to it.
@@ -152,6 +174,7 @@ void PostgresStore::commit(const Event& event, const Transition& transition,
     std::optional<Route> route = shared_->route(transition.next.name);
     std::string trouble;
     try {
+        const Patience patience(database_, patience_with_a_commit);
         const record::Row entry = record::row_after(head(), event, transition, state);
         trouble = write(decision_json(fence, event, transition, state, entry, owed, route));
         head_ = record::Head{entry.seq, entry.hash};
@@ -189,6 +212,7 @@ void PostgresStore::complete_rollback(const Event& event, const Transition& tran
 
 std::vector<Owed> PostgresStore::owed() {
     try {
+        const Patience patience(database_, patience_with_a_commit);
         const auto rows = database_.read(
             "select channel, id, rollout, revision, floor(extract(epoch from at) * 1000)::bigint,"
             " notice from canaryd.outbox where settled_at is null order by seq");
@@ -220,6 +244,7 @@ void PostgresStore::settle(const std::string& message_id, const std::string& why
     // Twice is as good as once, so that even a lost connection leaves no doubt to live with.
     for (int tries = 1;; ++tries) {
         try {
+            const Patience patience(database_, patience_with_a_commit);
             database_.write("select canaryd.settle($1, $2)", message_id, codec::valid_utf8(why));
             return;
         } catch (const postgres::UnknownOutcome& error) {
@@ -237,6 +262,7 @@ std::vector<JournalEntry> PostgresStore::journal(const std::string& rollout, std
     const std::uint64_t most = std::min<std::uint64_t>(limit, top);
     const std::string select = std::string("select ") + row_columns + " from canaryd.journal ";
     try {
+        const Patience patience(database_, patience_with_a_load);
         const auto rows =
             rollout.empty()
                 ? database_.read(select + "where seq > $1::bigint order by seq limit $2::bigint",
@@ -256,6 +282,7 @@ std::vector<JournalEntry> PostgresStore::journal(const std::string& rollout, std
 
 std::uint64_t PostgresStore::count_of(const std::string& name) {
     try {
+        const Patience patience(database_, patience_with_a_commit);
         const auto rows = database_.read(
             "select coalesce(max(number), 0) from canaryd.rollout where name = $1", name);
         return static_cast<std::uint64_t>(rows.integer(0, 0));

@@ -3,12 +3,14 @@
 // who may act, postgres_route.cpp orders a route that is in the same database.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "canaryd/lease.hpp"
@@ -51,6 +53,22 @@ private:
     mutable std::mutex mutex_;
     Fence fence_;
     std::map<std::string, Route> routes_;
+};
+
+/// A server that does not even keep its own limits is given up, as if the network had failed: what
+/// was not at its COMMIT by then has certainly not been committed.
+class Patience {
+public:
+    Patience(postgres::Database& database, Duration limit);
+    ~Patience();
+    Patience(const Patience&) = delete;
+    Patience& operator=(const Patience&) = delete;
+
+private:
+    std::mutex mutex_;
+    std::condition_variable ended_;
+    bool over_ = false;
+    std::thread watch_;
 };
 
 /// Says in the store's words what a failure in flight means: StoreReadOnly when certainly nothing

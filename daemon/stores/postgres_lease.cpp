@@ -31,6 +31,8 @@ std::string new_nonce() {
     return nonce;
 }
 
+constexpr Duration patience_limit = std::chrono::seconds{4};
+
 const std::string length = std::to_string(lease_length.count()) + " ms";
 
 /// On a thread and a connection of its own: a look or a load that takes long must not cost it.
@@ -41,6 +43,8 @@ public:
 
     std::optional<std::string> take() {
         return guarded([&]() -> std::optional<std::string> {
+            // An earlier one may have succeeded when nobody waited for its answer any more.
+            if (!shared_->fence().nonce.empty() && renewed()) return std::nullopt;
             const std::string nonce = new_nonce();
             const auto row = database_.write(
                 "select mine, epoch, coalesce(holder, 'nobody') from"
@@ -53,13 +57,7 @@ public:
     }
 
     bool renew() {
-        return guarded([&] {
-            const Fence fence = shared_->fence();
-            const auto row =
-                database_.write("select canaryd.renew_lease($1::bigint, $2, $3::interval)",
-                                fence.epoch, fence.nonce, length);
-            return row.boolean(0, 0);
-        });
+        return guarded([&] { return renewed(); });
     }
 
     void release() {
@@ -73,10 +71,18 @@ public:
     }
 
 private:
+    bool renewed() {
+        const Fence fence = shared_->fence();
+        const auto row = database_.write("select canaryd.renew_lease($1::bigint, $2, $3::interval)",
+                                         fence.epoch, fence.nonce, length);
+        return row.boolean(0, 0);
+    }
+
     /// A write whose outcome is not known is asked for again: each of the three may come twice.
     template <class Call>
     auto guarded(Call call) -> std::invoke_result_t<Call&> {
         try {
+            const Patience patience(database_, patience_limit);
             return call();
         } catch (const postgres::UnknownOutcome& error) {
             throw StoreReadOnly(error.what());

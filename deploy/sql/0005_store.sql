@@ -289,16 +289,18 @@ $$;
 -- After the route has moved: exact figures of a rollback, since the estimated start of the fault.
 create or replace function canaryd.complete_rollback(
     p_id integer, p_canary text, p_from timestamptz, p_to timestamptz) returns void
-language sql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
     update public.migration_rollbacks r
-       set error_rate = coalesce(least(seen.error_rate, 999.99), r.error_rate),
+       set error_rate = coalesce(seen.error_rate, r.error_rate),  -- a share: at most 100
            latency_p95 = coalesce(seen.p95, r.latency_p95)
       from (select round(100.0 * count(*) filter (where m.status in ('error', 'timeout'))
                          / nullif(count(*), 0), 2) as error_rate,
                    percentile_disc(0.95) within group (order by m.duration_ms) as p95
               from public.webhook_metrics m
              where m.webhook_name = p_canary and m.created_at >= p_from and m.created_at < p_to) seen
-     where r.id = p_id
+     where r.id = p_id;
+end
 $$;
 
 create or replace function canaryd.settle(p_id text, p_why text) returns void

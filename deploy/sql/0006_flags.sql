@@ -132,7 +132,7 @@ end
 $$;
 
 -- For people without a daemon: call canaryd.follow('unified-webhook').
-create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0)
+create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0.01)
 language plpgsql as $$
 declare
     batch record;

@@ -175,7 +175,7 @@ begin
     perform canaryd.act(true);
     insert into public.migration_rollbacks (phase, reason, error_rate, latency_p95, user_complaints,
                                             rolled_back_at, rolled_back_by)
-    values (p_phase, p_reason, least(p_error_rate, 999.99), p_latency_p95, p_complaints, p_at, p_by)
+    values (p_phase, p_reason, case when p_error_rate > 999.99 then 999.99 else p_error_rate end, p_latency_p95, p_complaints, p_at, p_by)
     returning id into made;
     perform canaryd.act(false);
     return made;

@@ -27,7 +27,7 @@ struct Plan {
     bool often = false;  // looks every 5 minutes, else every 15: three times as quick
     bool peeks = false;
     bool blind_rolls_back = false;
-    bool leased = false;  // exposure_lease: 4h, longer than any downtime
+    std::string lease = "\"off\"";  // exposure_lease
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
     double fault_rate = 0;
     int fault_agent = -1;
