@@ -307,7 +307,7 @@ TEST_SUITE("planner") {
         at_once.at_least = 6;
         Trigger apart = two_of_three;
         apart.over = 5min;
-        apart.at_least = 2;
+        apart.at_least = apart.users = 2;
         policy.peek_every = policy.evaluate_every;
         Traffic traffic = stated_traffic(policy, 40, {});
         traffic.hours.fill(1);
