@@ -505,6 +505,14 @@ def explain_says_why_not_yet(world):
     for words in (["explain", "trigger", "burst"], ["explain", "shop-1", "trigger", "burst"]):
         trigger = world.ctl(*words)
         expect(trigger.code == 0 and "rule: error_rate above 50%" in trigger.flat, words, trigger)
+    maths = world.ctl("explain", "--maths")
+    expect(maths.code == 0 and "ln M" in maths.out, "the ledger's numbers", maths)
+    then = world.ctl("explain", "--revision", "1")
+    expect(then.code == 0 and "As of revision 1" in then.out, "as it was then", then)
+    never = world.ctl("explain", "--revision", "99999")
+    expect(never.code == 1 and "has no revision 99999" in never.err, "no such entry", never)
+    both = world.ctl("explain", "trigger", "burst", "--maths")
+    expect(both.code == 64, "maths of a trigger", both)
     unknown = world.ctl("explain", "trigger", "brst")
     expect(unknown.code == 1 and "burst" in unknown.err, "names the ones there are", unknown)
 

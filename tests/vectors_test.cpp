@@ -154,7 +154,7 @@ TEST_SUITE("vectors") {
             const auto top = std::max_element(sums.begin() + 1, sums.end());
             check_close(ln_m, at("log_M"), row, "ln M");
             check_same(static_cast<std::int64_t>(top - sums.begin() - 1),
-                       whole(row.at("top_stream")), row, "top stream");
+                       whole(row.at("top_stream_0based")), row, "top stream");
             check_close(*top, at("log_top"), row, "ln of the top stream");
             check_same(alarmed, row.at("alarmed") == "1", row, "alarmed");
         }

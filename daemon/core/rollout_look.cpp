@@ -122,9 +122,9 @@ std::optional<std::string> apply_triggers(Draft& draft, const std::vector<Trigge
     std::optional<std::string> rollback;
     for (const TriggerSaw& saw : all) {
         TriggerState& state = draft.next.triggers[saw.key];
-        state = saw.state;
+        remember(saw, state);
         if (!saw.acts) continue;
-        const std::string line = "trigger " + text::trigger_line(*saw.trigger, state, saw.segment);
+        const std::string line = "trigger " + text::trigger_line(*saw.trigger, state, *saw.segment);
         if (saw.baseline_broke && draft.policy.hold_on_shared_outage) {
             draft.add_hold(Hold::Kind::shared_outage, saw.key,
                            line +
@@ -345,10 +345,11 @@ Transition on_peeked(Draft draft, const event::Peeked& peeked) {
         if (!saw.acts) continue;
         // Looks hold for a shared outage; a peek need not.
         if (saw.baseline_broke && draft.policy.hold_on_shared_outage) continue;
-        if (saw.trigger->then == Action::warn || saw.state.acted) continue;
-        draft.next.triggers[saw.key] = saw.state;
+        if (saw.trigger->then == Action::warn || saw.acted) continue;
+        remember(saw, draft.next.triggers[saw.key]);
         const std::string line =
-            "trigger " + text::trigger_line(*saw.trigger, saw.state, saw.segment);
+            "trigger " +
+            text::trigger_line(*saw.trigger, draft.next.triggers[saw.key], *saw.segment);
         if (saw.trigger->then == Action::rollback) {
             draft.roll_back(line);
         } else {

@@ -16,12 +16,6 @@ std::string padded(const std::string& cell, int width, bool right) {
     return right ? std::string(gap, ' ') + cell : cell + std::string(gap, ' ');
 }
 
-bool fits(const Policy& policy, const Ledger& ledger) {
-    const std::size_t scopes = policy.segments.size() + 1;
-    return ledger.streams.size() == claims_of(policy, Action::rollback).size() * scopes &&
-           ledger.hold.streams.size() == claims_of(policy, Action::hold).size() * scopes;
-}
-
 double closeness(const Trigger& trigger, const TriggerState& state) {
     const double reached = state.reached;
     if (state.seen == 0 || !std::isfinite(reached)) return 0;
@@ -138,6 +132,12 @@ std::string Table::draw(const Paper& paper) const {
         page += cut(line, paper.width) + "\n";
     }
     return page;
+}
+
+bool fits(const Policy& policy, const Ledger& ledger) {
+    const std::size_t scopes = policy.segments.size() + 1;
+    return ledger.streams.size() == claims_of(policy, Action::rollback).size() * scopes &&
+           ledger.hold.streams.size() == claims_of(policy, Action::hold).size() * scopes;
 }
 
 std::vector<Finding> findings(const View& view) {

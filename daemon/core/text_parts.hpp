@@ -46,6 +46,8 @@ private:
     std::vector<std::vector<std::string>> rows_;
 };
 
+/// The ledger is one of this policy.
+bool fits(const Policy& policy, const Ledger& ledger);
 /// findings_of(), or nothing where the ledger is not (yet) one of the policy.
 std::vector<Finding> findings(const View& view);
 /// comparisons_of(), or nothing where the ledger is not (yet) one of the policy.
@@ -86,6 +88,16 @@ struct Armed {
 };
 std::vector<Armed> armed(const View& view);
 const Armed* closest(const std::vector<Armed>& all);
+
+/// "once in 180 rollouts", rounded down: M >= m has a chance of at most 1/m under what it tests
+/// (Ville; analysis 1).
+std::string once_in(double ln_m);
+/// " If the true rate were at the limit, … would be seen once in 180 rollouts.", and what is
+/// missing to prove a limit; with a space in front, or empty.
+std::string finding_odds(const View& view, const Finding& finding);
+/// "If the next requests all failed, 5 of different users would roll back."; empty: it would not,
+/// or nothing is running. judge() itself is asked.
+std::string what_it_takes(const View& view);
 
 // The parts of a page: text_status.cpp, text_tables.cpp, text_over.cpp.
 std::string over_page(const View& view, const Paper& paper);

@@ -11,6 +11,7 @@
 #include "canaryd/self_test.hpp"
 #include "canaryd/settings.hpp"
 #include "canaryd/text.hpp"
+#include "canaryd/view.hpp"
 
 namespace canaryd::backtest {
 struct Reading;
@@ -121,5 +122,13 @@ enum class Meant {
 };
 /// Its id; `given` as it is. Throws Refused with a sentence that lists them when it is not clear.
 std::string rollout_of(const Options& options, const std::string& given, Meant meant);
+
+/// The rollout as it was after that entry of its journal, worked out again from the entries before
+/// it; `reason` is the entry's (history.cpp). Throws Refused when there is no such entry.
+struct Then {
+    View view;
+    std::string reason;
+};
+Then rollout_at(const Options& options, const std::string& id, std::uint64_t revision);
 
 }  // namespace canaryd::ctl

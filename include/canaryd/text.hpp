@@ -73,6 +73,8 @@ std::string status_page(const View& view, const Paper& paper = {});
 std::string status_line(const View& view, const Paper& paper = {});
 /// Why it did not promote, or why it rolled back, in at most a dozen lines.
 std::string explain(const View& view);
+/// `explain --maths`: both ledgers, stream by stream, for who wants to work it out again.
+std::string explain_maths(const View& view);
 /// `explain trigger NAME`: numerator, denominator, k of n, to be checked by hand.
 std::string explain_trigger(const View& view, const std::string& trigger);
 /// What a policy will do, for a product owner: `canaryctl check`.
