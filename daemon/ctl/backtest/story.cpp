@@ -96,7 +96,7 @@ std::string false_alarms(const Report& report) {
     }
     const auto rollbacks = std::count_if(all.begin(), all.end(),
                                          [](const FalseAlarm& alarm) { return alarm.rollback; });
-    std::string words = text::counted(static_cast<std::int64_t>(all.size()), "time", "times") +
+    std::string words = text::counted(static_cast<std::int64_t>(all.size()), "alarm", "alarms") +
                         " without an injected fault";
     words += rollbacks > 0 ? ", a FALSE ROLLBACK among them" : ", no rollback among them";
     words += ". The first, after " + since(report, all.front().at) + ": " + all.front().what;
@@ -110,10 +110,9 @@ std::string headline(const Report& report) {
     switch (result.end) {
         case Result::End::rolled_back:
             if (found != result.found.end()) {
-                return "rolled back " + after(*found, found->rolled_back) +
-                       " after the injected fault began";
+                return after(*found, found->rolled_back) + " after the injected fault began";
             }
-            return "rolled back after " + since(report, result.at) + ", without an injected fault";
+            return "after " + since(report, result.at) + ", without an injected fault";
         case Result::End::ready_to_finish:
             return "the whole plan in " + since(report, result.at);
         case Result::End::records_over:
@@ -194,7 +193,7 @@ std::vector<StepRow> steps_of(const Report& report) {
     for (std::size_t from = 0; from < samples.size();) {
         std::size_t to = from;
         while (to < samples.size() && samples[to].step == samples[from].step) ++to;
-        const std::vector<Finding> findings = findings_of(policy, samples[to - 1].ledger);
+        const std::vector<Finding> findings = totals_of(policy, samples[to - 1].ledger);
         for (const Limit& limit : limits) {
             StepRow row;
             row.step = policy.steps[samples[from].step].name;
@@ -211,7 +210,7 @@ std::vector<StepRow> steps_of(const Report& report) {
                 row.legacy_events += legacy.events[limit.signal];
             }
             for (const Finding& finding : findings) {
-                if (finding.criterion != row.criterion || !finding.segment.empty()) continue;
+                if (finding.criterion != row.criterion) continue;
                 row.proven_below = finding.bounds.upper;
             }
             rows.push_back(std::move(row));

@@ -44,7 +44,10 @@
     }
     return words.join(" ") || "0s";
   }
+  // What is far above 100 says no more than "far above".
+  const mostHarm = 10000;
   function harm(value) {
+    if (value > mostHarm) return "over " + number(mostHarm);
     return value >= 10 ? Math.floor(value).toString() : (Math.floor(value * 10) / 10).toFixed(1);
   }
   function span(i) {
@@ -227,13 +230,14 @@
 
   function rates(k, n) { return k.map((events, i) => (n[i] > 0 ? events / n[i] : null)); }
 
-  // Fewer, wider points: a rate of three requests is noise. Never across a change of weight.
-  function coarse(k, n, points) {
-    const group = Math.max(1, Math.ceil(count / points));
+  // Points wide enough to say something: a rate of three requests is noise. As many requests as
+  // have two events at the limit, but never across a change of weight.
+  function coarse(k, n, enough, points) {
+    const least = Math.max(1, Math.ceil(count / points));
     const values = [], times = [];
     for (let i = 0; i < count;) {
       let events = 0, requests = 0, j = i;
-      while (j < count && j < i + group && data.weight[j] === data.weight[i]) {
+      while (j < count && data.weight[j] === data.weight[i] && (j < i + least || requests < enough)) {
         events += k[j];
         requests += n[j];
         ++j;
@@ -250,15 +254,16 @@
     return Math.min(top, 1);
   }
   function rateChart(parent, limit, scope, small) {
-    const canary = coarse(scope.canary_k, scope.canary_n, small ? 60 : 180);
-    const legacy = coarse(scope.legacy_k, scope.legacy_n, small ? 60 : 180);
+    const points = small ? 60 : 180, enough = 2 / limit.limit;
+    const canary = coarse(scope.canary_k, scope.canary_n, enough, points);
+    const legacy = coarse(scope.legacy_k, scope.legacy_n, enough, points);
     const raw = { canary: rates(scope.canary_k, scope.canary_n), legacy: rates(scope.legacy_k, scope.legacy_n) };
     const top = topOf(limit.limit, [canary.values, legacy.values]);
     const worst = Math.max(0, ...scope.harm);
     chart(parent, {
       title: small ? scope.segment : limit.title + ", all requests",
       aside: small ? {
-        className: "harm" + (worst >= 100 ? " bad" : ""), text: "harm up to " + harm(worst)
+        className: "harm" + (worst >= 100 ? " bad" : ""), text: worst < 0.1 ? "harm below 0.1" : "harm up to " + harm(worst)
       } : null,
       about: "share of requests " + limit.what + " on canary and legacy, limit " + percent(limit.limit) +
           ", and where the canary's true rate is proven to be",
@@ -266,8 +271,8 @@
       fault: (fault) => fault.kind === limit.kind && (fault.segment === "" || scope.segment === "" || fault.segment === scope.segment),
       band: { low: scope.low, high: scope.high },
       lines: [
-        { className: "legacy", values: legacy.values, times: legacy.times },
-        { className: "canary", values: canary.values, times: canary.times }
+        { className: "legacy", values: legacy.values, times: legacy.times, steps: true },
+        { className: "canary", values: canary.values, times: canary.times, steps: true }
       ],
       rules: [{ y: limit.limit, className: "limit", text: "limit " + percent(limit.limit) }],
       reading: (i) => "canary " + percent(raw.canary[i]) + " (" + number(scope.canary_k[i]) + " of " +
@@ -287,18 +292,21 @@
         times: data.from.map((from, i) => [from, data.to[i]]).concat([[last, last]]) }],
       reading: (i) => percent(data.weight[i]) + " of users (" + data.step[i] + ")"
     });
-    const top = Math.max(200, ...data.harm) * 1.3;
+    const compares = data.hold.length > 0;
+    const top = Math.min(Math.max(200, ...data.harm, ...data.hold) * 1.3, mostHarm);
     const ticks = [];
     for (let tick = 0.1; tick <= top; tick *= 10) ticks.push(tick);
     chart(main, {
-      title: "Harm: evidence that a limit is broken, of 100", about: "100 rolls back, " +
-          data.suspicious + " is suspicious and stops promotion; logarithmic",
+      title: "Harm: evidence against the canary, of 100" +
+          (compares ? " (dotted: of what only holds)" : ""),
+      about: "100 acts, " + data.suspicious + " is suspicious and stops promotion; logarithmic",
       log: true, bottom: 0.1, top, ticks, label: (v) => (v < 1 ? v.toFixed(1) : number(Math.round(v))),
       marks: true, names: false,
-      rules: [{ y: 100, className: "limit", text: "100: roll back" },
+      rules: [{ y: 100, className: "limit", text: compares ? "100: roll back, or hold" : "100: roll back" },
         { y: data.suspicious, className: "soft-limit", text: data.suspicious + ": suspicious" }],
-      lines: [{ className: "canary", values: data.harm }],
-      reading: (i) => "harm " + harm(data.harm[i]) + " of 100"
+      lines: [{ className: "legacy", values: data.hold }, { className: "canary", values: data.harm }],
+      reading: (i) => "harm " + harm(data.harm[i]) + " of 100" +
+          (compares ? ", of what only holds " + harm(data.hold[i]) + " of 100" : "")
     });
     for (const limit of data.limits) rateChart(main, limit, limit.scopes[0], false);
     const agents = document.getElementById("agents");
