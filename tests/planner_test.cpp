@@ -343,7 +343,7 @@ TEST_SUITE("planner") {
                 window.users = window.failures;
                 look.windows = {window};
                 const TriggerSaw saw = read_triggers(rollout, policy, look, false).front();
-                rollout.triggers[saw.key] = saw.state;
+                remember(saw, rollout.triggers[saw.key]);
                 fired += saw.acts && !acting ? 1 : 0;
                 acting = saw.acts;
             }

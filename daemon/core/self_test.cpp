@@ -115,7 +115,7 @@ void SelfTester::add_counts(const Look& look, std::size_t stream, const Claim& c
 
 void SelfTester::add_triggers(const Look& look) {
     for (const TriggerSaw& saw : read_triggers(rollout_, policy_, look, false)) {
-        rollout_.triggers[saw.key] = saw.state;
+        remember(saw, rollout_.triggers[saw.key]);
         bool& acting = acting_[saw.key];
         const auto number = static_cast<std::size_t>(saw.trigger - policy_.triggers.data());
         TriggerTest& test = test_.triggers[number];
