@@ -39,6 +39,7 @@ steps: [{name: week4, weight: 10%, bake: 1d}, {name: week5, weight: 50%, bake: 1
 criteria:
   - {name: errors, metric: error_rate, below: 1%}
   - {name: latency, metric: latency_p95, below: 2s}
+  - {name: errors-vs-legacy, metric: error_rate, no_worse_than: baseline}
 segments:
   agent: {column: agent_type, expect: [jobs, rides, waiter]}
 finish: {soak: 3d}
@@ -245,6 +246,7 @@ def test_charts(pages):
     expect(len(document.find("line", **{"class": "limit"})) == 9, "limits are drawn")
     expect(len(document.find("path", **{"class": "band"})) == 8, "bounds are drawn")
     expect(document.find("rect", **{"class": "fault"}), "the fault's time is drawn")
+    expect("of what only holds" in captions, "the harm of what only holds is beside the other")
     broken = [e["d"] for e in document.find("path") if re.search("NaN|undefined|Infinity", e["d"])]
     expect(not broken, "no line leads nowhere", *broken)
     links = [e["href"][1:] for e in document.find("a") if e.get("href", "").startswith("#")]

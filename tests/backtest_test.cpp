@@ -312,6 +312,28 @@ TEST_SUITE("backtest") {
         CHECK(alone.end == Result::End::rolled_back);
     }
 
+    TEST_CASE("a canary that keeps its limits and is worse than the legacy is held, and told so") {
+        Policy policy = small_plan();
+        policy.criteria.front().limit = 0.05;
+        Criterion compared{"errors-vs-legacy", "error_rate", {}, 0};
+        compared.no_worse_than = Margin{1.2, 0.001};
+        compared.then = Action::hold;
+        policy.criteria.push_back(compared);
+        const History history = counts_of(policy, 288, 200);
+        const Plan plan = with_fault(policy, "errors 3% from=6h");
+        const Result result = replay(policy, history, plan);
+        CHECK(result.end == Result::End::records_over);
+        REQUIRE(result.found.front().held);
+        CHECK(result.rollout.hold(Hold::Kind::criterion) != nullptr);
+        CHECK(result.false_alarms.empty());
+        double most = 0;
+        for (const Sample& sample : result.samples) most = std::max(most, sample.hold_ln_m);
+        CHECK(hold_of_100(policy, most) >= 100);
+        const Report report{policy, history, plan, result};
+        CHECK(exit_code_of(report) == 4);
+        CHECK(as_html(report).find("\"hold\":[0") != std::string::npos);
+    }
+
     TEST_CASE("records that are bad by themselves are a false alarm, and are called so") {
         Policy policy = small_plan();
         policy.hold_on_shared_outage = false;  // else it holds: the legacy is as bad

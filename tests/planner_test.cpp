@@ -240,6 +240,27 @@ TEST_SUITE("planner") {
         }
     }
 
+    TEST_CASE("an agent of six requests an hour waits for its floor as often as planned") {
+        const Policy policy = plain_policy({"jobs", "rides"});
+        const Traffic traffic = stated_traffic(policy, 20, {0.95, 0.05});
+        const Watch watch = watches_of(policy, traffic).front();
+        unsigned seed = 26;
+        for (const Duration time : {Duration{12h}, Duration{20h}}) {
+            Rollouts simulated(policy, seed++);
+            int found = 0;
+            for (int i = 0; i < rollouts; ++i) {
+                simulated.begin();
+                found += simulated.within(time, 20min, {{"jobs", 1.9, 0.005}, {"rides", 0.1, 0.2}},
+                                          rolled_back)
+                             ? 1
+                             : 0;
+            }
+            const Fault fault{0.2, 0.1, false, Onset::begin, 0};
+            check_share(found, chance_to_find(policy, traffic, watch, fault, time),
+                        "20 % within " + std::to_string(time / 1h) + " h");
+        }
+    }
+
     TEST_CASE("a canary worse than legacy holds as often as planned") {
         Policy policy = plain_policy();
         policy.criteria.push_back(

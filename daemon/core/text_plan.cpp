@@ -230,24 +230,22 @@ std::string traffic_words(const Plan& plan) {
 }
 
 /// What would prove a criterion in time, one of the things.
-std::string ways_out(const Policy& policy, const StepPlan& step, const ProofPlan& proof) {
+std::string ways_out(const StepPlan& step, const ProofPlan& proof) {
     std::vector<std::string> ways;
     if (proof.sure) ways.push_back("a bake of " + about(*proof.sure));
     if (proof.weight) ways.push_back("a weight of " + weight(*proof.weight));
     if (proof.limit && *proof.limit < 1) {
         ways.push_back("a limit of " + share_up(*proof.limit));
     }
-    const bool short_step = proof.by_max_step < sure_chance;
     if (ways.empty()) return "nothing would, at this traffic";
     std::string words = list(ways);
     const std::size_t last = words.rfind(" and ");
     if (ways.size() > 1) words.replace(last, 5, " or ");
-    return words + " would" +
-           (short_step ? "; max_step " + duration(step.max_step) +
-                             " is too short for it: it would be held and ask"
-                       : std::string("; without it the step is extended, which costs nothing but "
-                                     "time")) +
-           (policy.steps.size() > 1 ? "" : "");
+    if (proof.by_max_step >= sure_chance) {
+        return words + " would; without it the step is extended, which costs nothing but time";
+    }
+    return words + " would; in " + percent(1 - proof.by_max_step) + " of cases max_step (" +
+           duration(step.max_step) + ") ends first: held, and asks";
 }
 
 }  // namespace
@@ -267,7 +265,7 @@ std::vector<std::string> plan_gaps(const Policy& policy, const Plan& plan) {
                 continue;
             }
             gaps.push_back(who + " is proven by the end of the bake in " + percent(proof.by_bake) +
-                           " of cases only: " + ways_out(policy, step, proof));
+                           " of cases only: " + ways_out(step, proof));
         }
         if (!step.quiet.empty()) {
             gaps.push_back("in " + step.name + " " + list(step.quiet) +

@@ -173,7 +173,8 @@ struct Fault {
     Onset onset = Onset::begin;
     std::size_t step = 0;
 };
-/// P(the criterion acts within this time), its floor of users and the warm-up counted in.
+/// P(the criterion acts within this time), its floor of users and the warm-up counted in. A little
+/// too low where a handful of requests decides: 86 for 94 of 100 at six, all failing.
 double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch& watch,
                       const Fault& fault, Duration within);
 

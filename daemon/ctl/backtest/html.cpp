@@ -292,13 +292,15 @@ json::object data_of(const Report& report) {
     const Result& result = report.result;
     const std::vector<Sample> points = points_of(result.samples);
     const auto seconds = [&](TimePoint at) { return (at - result.begin).count() / 1000; };
-    json::array from, to, weight, step, harm, moments;
+    json::array from, to, weight, step, harm, hold, moments;
+    const bool holds = !claims_of(report.policy, Action::hold).empty();
     for (const Sample& point : points) {
         from.emplace_back(seconds(point.from));
         to.emplace_back(seconds(point.to));
         weight.emplace_back(point.weight.share());
         step.emplace_back(report.policy.steps[point.step].name);
         harm.emplace_back(rounded(harm_of_100(report.policy, point.ln_m)));
+        if (holds) hold.emplace_back(rounded(hold_of_100(report.policy, point.hold_ln_m)));
     }
     for (std::size_t i = 0; i < result.moments.size(); ++i) {
         const Moment& moment = result.moments[i];
@@ -316,6 +318,7 @@ json::object data_of(const Report& report) {
             {"end_weight", result.rollout.applied.value_or(nobody).share()},
             {"step", std::move(step)},
             {"harm", std::move(harm)},
+            {"hold", std::move(hold)},
             {"suspicious", rounded(100 * report.policy.suspicious)},
             {"moments", std::move(moments)},
             {"faults", faults_json(report)},

@@ -50,7 +50,8 @@ std::string steps_table(const Report& report) {
 std::vector<const Moment*> shown_moments(const Result& result) {
     std::vector<const Moment*> shown;
     const auto minor = [](const Moment& moment) {
-        return moment.kind == Moment::Kind::suspicious || moment.kind == Moment::Kind::calm;
+        return moment.kind == Moment::Kind::suspicious || moment.kind == Moment::Kind::calm ||
+               moment.kind == Moment::Kind::released;
     };
     const bool crowded = result.moments.size() > most_moments;
     for (const Moment& moment : result.moments) {

@@ -132,6 +132,7 @@ private:
         looked.look = looks_.next(ask, std::move(played));
         happens(std::move(looked));
         sample.ln_m = rollout_.ln_m;
+        sample.hold_ln_m = hold_ln_m_;
         sample.ledger = rollout_.ledger;
         samples_.add(std::move(sample));
         ++result_.looks;
@@ -153,6 +154,7 @@ private:
         if (transition.forget) return;
         const Rollout before = std::move(rollout_);
         rollout_ = std::move(transition.next);
+        if (transition.verdict) hold_ln_m_ = transition.verdict->hold_ln_m;
         for (Notice& notice : transition.notices) result_.told.push_back({now_, std::move(notice)});
         remember(before, transition.verdict, transition.reason);
     }
@@ -182,9 +184,9 @@ private:
             moment(Moment::Kind::held, hold.why);
             react(&Found::held);
             // Not proven, or too little traffic: true, and no alarm.
-            const bool alarm = hold.kind == Hold::Kind::shared_outage ||
-                               hold.kind == Hold::Kind::trigger ||
-                               hold.kind == Hold::Kind::confirmation;
+            const bool alarm =
+                hold.kind == Hold::Kind::shared_outage || hold.kind == Hold::Kind::trigger ||
+                hold.kind == Hold::Kind::criterion || hold.kind == Hold::Kind::confirmation;
             if (alarm) blame("held: " + hold.why, false);
         }
         for (const Hold& hold : before.holds) {
@@ -203,20 +205,32 @@ private:
         }
     }
 
+    /// Which ledger is suspicious, how much, and of what.
+    [[nodiscard]] std::string suspicion(const Verdict& verdict) const {
+        const double harm = harm_of_100(policy_, verdict.ln_m);
+        if (harm >= 100 * policy_.suspicious) {
+            return "harm " + text::harm(harm) + " of 100, most by " +
+                   stream_name(policy_, verdict.top);
+        }
+        return "harm " + text::harm(hold_of_100(policy_, verdict.hold_ln_m)) +
+               " of 100 to be held, most by " +
+               stream_name(policy_, verdict.hold_top, Action::hold);
+    }
+
     void remember_verdict(const Rollout& before, const Verdict& verdict) {
-        const std::string harm = text::harm(harm_of_100(policy_, verdict.ln_m)) + " of 100";
         if (verdict.alarm) {
             moment(Moment::Kind::alarm, rollout_.reason);
             react(&Found::suspected);
             blame(rollout_.reason, false);
         } else if (verdict.suspicious && !before.suspicious) {
-            moment(Moment::Kind::suspicious,
-                   "suspicious: harm " + harm + ", most by " + stream_name(policy_, verdict.top));
+            const std::string why = suspicion(verdict);
+            moment(Moment::Kind::suspicious, "suspicious: " + why);
             react(&Found::suspected);
-            blame("suspicion: harm " + harm + ", most by " + stream_name(policy_, verdict.top),
-                  false);
+            blame("suspicion: " + why, false);
         } else if (!verdict.suspicious && before.suspicious) {
-            moment(Moment::Kind::calm, "no longer suspicious: harm " + harm);
+            moment(Moment::Kind::calm, "no longer suspicious: harm " +
+                                           text::harm(harm_of_100(policy_, verdict.ln_m)) +
+                                           " of 100");
         }
     }
 
@@ -294,6 +308,7 @@ private:
     Arms arms_;
     Looks looks_;
     Rollout rollout_;
+    double hold_ln_m_ = 0;
     TimePoint now_;
     Sampler samples_;
     Result result_;
@@ -304,6 +319,7 @@ private:
 void merge(Sample& into, const Sample& next) {
     into.to = next.to;
     into.ln_m = std::max(into.ln_m, next.ln_m);
+    into.hold_ln_m = std::max(into.hold_ln_m, next.hold_ln_m);
     for (std::size_t who = 0; who < 2; ++who) add(into.sides[who], next.sides[who]);
     into.ledger = next.ledger;
 }

@@ -56,6 +56,7 @@ struct Sample {
     Weight weight;
     std::size_t step = 0;
     double ln_m = 0;                    // the largest in it
+    double hold_ln_m = 0;               // of the ledger of `then: hold`
     std::array<Played::Side, 2> sides;  // sums
     Ledger ledger;                      // at its end
 };

@@ -193,7 +193,7 @@ std::vector<StepRow> steps_of(const Report& report) {
     for (std::size_t from = 0; from < samples.size();) {
         std::size_t to = from;
         while (to < samples.size() && samples[to].step == samples[from].step) ++to;
-        const std::vector<Finding> findings = findings_of(policy, samples[to - 1].ledger);
+        const std::vector<Finding> findings = totals_of(policy, samples[to - 1].ledger);
         for (const Limit& limit : limits) {
             StepRow row;
             row.step = policy.steps[samples[from].step].name;
@@ -210,7 +210,7 @@ std::vector<StepRow> steps_of(const Report& report) {
                 row.legacy_events += legacy.events[limit.signal];
             }
             for (const Finding& finding : findings) {
-                if (finding.criterion != row.criterion || !finding.segment.empty()) continue;
+                if (finding.criterion != row.criterion) continue;
                 row.proven_below = finding.bounds.upper;
             }
             rows.push_back(std::move(row));

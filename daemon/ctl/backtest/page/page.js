@@ -292,18 +292,21 @@
         times: data.from.map((from, i) => [from, data.to[i]]).concat([[last, last]]) }],
       reading: (i) => percent(data.weight[i]) + " of users (" + data.step[i] + ")"
     });
-    const top = Math.min(Math.max(200, ...data.harm) * 1.3, mostHarm);
+    const compares = data.hold.length > 0;
+    const top = Math.min(Math.max(200, ...data.harm, ...data.hold) * 1.3, mostHarm);
     const ticks = [];
     for (let tick = 0.1; tick <= top; tick *= 10) ticks.push(tick);
     chart(main, {
-      title: "Harm: evidence that a limit is broken, of 100", about: "100 rolls back, " +
-          data.suspicious + " is suspicious and stops promotion; logarithmic",
+      title: "Harm: evidence against the canary, of 100" +
+          (compares ? " (dotted: of what only holds)" : ""),
+      about: "100 acts, " + data.suspicious + " is suspicious and stops promotion; logarithmic",
       log: true, bottom: 0.1, top, ticks, label: (v) => (v < 1 ? v.toFixed(1) : number(Math.round(v))),
       marks: true, names: false,
-      rules: [{ y: 100, className: "limit", text: "100: roll back" },
+      rules: [{ y: 100, className: "limit", text: compares ? "100: roll back, or hold" : "100: roll back" },
         { y: data.suspicious, className: "soft-limit", text: data.suspicious + ": suspicious" }],
-      lines: [{ className: "canary", values: data.harm }],
-      reading: (i) => "harm " + harm(data.harm[i]) + " of 100"
+      lines: [{ className: "legacy", values: data.hold }, { className: "canary", values: data.harm }],
+      reading: (i) => "harm " + harm(data.harm[i]) + " of 100" +
+          (compares ? ", of what only holds " + harm(data.hold[i]) + " of 100" : "")
     });
     for (const limit of data.limits) rateChart(main, limit, limit.scopes[0], false);
     const agents = document.getElementById("agents");
