@@ -110,13 +110,6 @@
         class: "fault", x: x(fault.from), y: above, width: Math.max(x(end) - x(fault.from), 2),
         height: height - above - below
       }));
-      if (!small && spec.names) {
-        const late = x(fault.from) > width * 0.6;
-        svg.appendChild(caption("text", {
-          class: "fault", x: x(fault.from) + (late ? -5 : 4), y: above + 13,
-          "text-anchor": late ? "end" : "start"
-        }, fault.text));
-      }
     }
     for (const tick of spec.ticks) {
       svg.appendChild(element("line", { class: "tick", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }));
@@ -137,6 +130,14 @@
       svg.appendChild(element("path", { class: line.className, d: path(line, x, y) }));
     }
     if (spec.marks) marks(svg, x, above, height - below);
+    for (const fault of spec.names ? data.faults : []) {
+      if (fault.from >= last) continue;
+      const late = x(fault.from) > width * 0.6;
+      svg.appendChild(caption("text", {
+        class: "fault", x: x(fault.from) + (late ? -5 : 4), y: above + 13,
+        "text-anchor": late ? "end" : "start"
+      }, fault.text));
+    }
     const cursor = element("line", { class: "cursor", y1: above, y2: height - below });
     svg.appendChild(cursor);
     figure.appendChild(svg);
