@@ -243,7 +243,8 @@ def test_charts(pages):
     captions = document.text_of("figcaption")
     for words in ["Weight", "Harm", "errors: failed requests", "latency: requests over 2 s", *AGENTS]:
         expect(words in captions, f"there is a chart of {words}", captions)
-    expect(len(document.find("line", **{"class": "limit"})) == 9, "limits are drawn")
+    limits = [e for e in document.find("line") if e.get("class") == "limit"]
+    expect(len(limits) == 9, "limits are drawn, and where harm acts", len(limits))
     expect(len(document.find("path", **{"class": "band"})) == 8, "bounds are drawn")
     expect(document.find("rect", **{"class": "fault"}), "the fault's time is drawn")
     expect("of what only holds" in captions, "the harm of what only holds is beside the other")

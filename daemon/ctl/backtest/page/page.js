@@ -110,13 +110,6 @@
         class: "fault", x: x(fault.from), y: above, width: Math.max(x(end) - x(fault.from), 2),
         height: height - above - below
       }));
-      if (!small && spec.names) {
-        const late = x(fault.from) > width * 0.6;
-        svg.appendChild(caption("text", {
-          class: "fault", x: x(fault.from) + (late ? -5 : 4), y: above + 13,
-          "text-anchor": late ? "end" : "start"
-        }, fault.text));
-      }
     }
     for (const tick of spec.ticks) {
       svg.appendChild(element("line", { class: "tick", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }));
@@ -137,6 +130,14 @@
       svg.appendChild(element("path", { class: line.className, d: path(line, x, y) }));
     }
     if (spec.marks) marks(svg, x, above, height - below);
+    for (const fault of spec.names ? data.faults : []) {
+      if (fault.from >= last) continue;
+      const late = x(fault.from) > width * 0.6;
+      svg.appendChild(caption("text", {
+        class: "fault", x: x(fault.from) + (late ? -5 : 4), y: above + 13,
+        "text-anchor": late ? "end" : "start"
+      }, fault.text));
+    }
     const cursor = element("line", { class: "cursor", y1: above, y2: height - below });
     svg.appendChild(cursor);
     figure.appendChild(svg);
@@ -234,19 +235,29 @@
   // have two events at the limit, but never across a change of weight.
   function coarse(k, n, enough, points) {
     const least = Math.max(1, Math.ceil(count / points));
-    const values = [], times = [];
+    const pieces = [];
     for (let i = 0; i < count;) {
-      let events = 0, requests = 0, j = i;
-      while (j < count && data.weight[j] === data.weight[i] && (j < i + least || requests < enough)) {
-        events += k[j];
-        requests += n[j];
-        ++j;
+      const piece = { k: 0, n: 0, from: data.from[i], weight: data.weight[i] };
+      const begin = i;
+      while (i < count && data.weight[i] === piece.weight && (i < begin + least || piece.n < enough)) {
+        piece.k += k[i];
+        piece.n += n[i];
+        piece.to = data.to[i++];
       }
-      values.push(requests > 0 ? events / requests : null);
-      times.push([data.from[i], data.to[j - 1]]);
-      i = j;
+      // What is left at the end of a step is too little to stand alone.
+      const before = pieces[pieces.length - 1];
+      if (piece.n < enough / 2 && before && before.weight === piece.weight) {
+        before.k += piece.k;
+        before.n += piece.n;
+        before.to = piece.to;
+      } else {
+        pieces.push(piece);
+      }
     }
-    return { values, times };
+    return {
+      values: pieces.map((piece) => (piece.n > 0 ? piece.k / piece.n : null)),
+      times: pieces.map((piece) => [piece.from, piece.to])
+    };
   }
   function topOf(limit, lists) {
     let top = limit * 1.6;
