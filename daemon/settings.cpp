@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "daemon/fields.hpp"
+#include "daemon/postgres.hpp"
 
 namespace canaryd {
 namespace {
@@ -85,24 +86,54 @@ void read_listen(Fields& fields, Settings& settings) {
     }
 }
 
+constexpr TextRule credential_rule{
+    is_credential,
+    "is no credential's name; write lower-case letters, digits and '_', and put the secret itself "
+    "into that credential",
+    2000, false, true};
+
 void read_webhook(Fields& entry, Connection& connection) {
     // A Slack webhook's URL is a password: whoever writes it here must not find it in a log.
     constexpr TextRule url_rule{is_loopback_url,
                                 "is refused, for it could be a secret; write {credential: NAME}, "
                                 "or to try it out http://127.0.0.1:PORT/…",
                                 2000, false, true};
-    constexpr TextRule name_rule{is_credential,
-                                 "is no credential's name; write lower-case letters, digits and "
-                                 "'_', and put the secret itself into that credential",
-                                 2000, false, true};
     if (entry.is_scalar("webhook")) {
         assign(connection.url, entry.text("webhook", url_rule));
     } else if (auto webhook = entry.mapping("webhook")) {
         webhook->require({"credential"});
-        assign(connection.credential, webhook->text("credential", name_rule));
+        assign(connection.credential, webhook->text("credential", credential_rule));
         webhook->done();
     }
 }
+
+/// A URL without a password in it may stand here.
+bool is_open_dsn(std::string_view text) {
+    try {
+        return !postgres::Target(std::string(text)).has_password();
+    } catch (const std::invalid_argument&) {
+        return false;
+    }
+}
+
+void read_dsn(Fields& entry, Connection& connection) {
+    constexpr TextRule url_rule{
+        is_open_dsn,
+        "is refused: it is no PostgreSQL URL, or has a password in it; write {credential: NAME}, "
+        "or without a password postgresql://USER@HOST:5432/DATABASE",
+        2000, false, true};
+    if (entry.is_scalar("dsn")) {
+        assign(connection.url, entry.text("dsn", url_rule));
+    } else if (auto dsn = entry.mapping("dsn")) {
+        dsn->require({"credential"});
+        assign(connection.credential, dsn->text("credential", credential_rule));
+        dsn->done();
+    }
+}
+
+/// Each kind has one field of its own.
+constexpr std::pair<std::string_view, std::string_view> kind_fields[] = {
+    {"sqlite", "path"}, {"postgres", "dsn"}, {"slack", "webhook"}};
 
 void read_connections(Fields& fields, Settings& settings) {
     constexpr TextRule name_rule{is_connection,
@@ -110,21 +141,20 @@ void read_connections(Fields& fields, Settings& settings) {
     for (auto& [name, entry] : fields.named("connections", name_rule)) {
         Connection connection;
         connection.name = name.value;
-        entry.known({"kind", "path", "webhook"});
+        entry.known({"kind", "path", "dsn", "webhook"});
         entry.require({"kind"});
-        entry.later({"dsn"});
-        assign(connection.kind,
-               entry.word("kind", {"sqlite", "slack"},
-                          {"postgres", "prometheus", "http", "haproxy", "email", "webhook"}));
-        if (connection.kind == "sqlite") entry.require({"path"});
-        if (connection.kind == "slack") entry.require({"webhook"});
+        assign(connection.kind, entry.word("kind", {"sqlite", "postgres", "slack"},
+                                           {"prometheus", "http", "haproxy", "email", "webhook"}));
+        for (const auto& [kind, field] : kind_fields) {
+            if (connection.kind == kind) entry.require({field});
+        }
         assign(connection.path, entry.text("path", {.longest = 4000}));
         read_webhook(entry, connection);
-        if (connection.kind == "sqlite" && entry.has("webhook")) {
-            entry.problem("webhook", "belongs to kind slack; remove it");
-        }
-        if (connection.kind == "slack" && entry.has("path")) {
-            entry.problem("path", "belongs to kind sqlite; remove it");
+        read_dsn(entry, connection);
+        for (const auto& [kind, field] : kind_fields) {
+            if (!connection.kind.empty() && connection.kind != kind && entry.has(field)) {
+                entry.problem(field, "belongs to kind " + std::string(kind) + "; remove it");
+            }
         }
         entry.done();
         settings.connections.emplace(name.value, std::move(connection));

@@ -148,7 +148,8 @@ const std::vector<Library>& libraries() {
         {"<boost/asio/ssl", {"daemon/notifiers/slack.cpp"}},
         {"<systemd/", {"daemon/systemd.cpp", "daemon/log.cpp", "daemon/http/server.cpp"}},
         {"<CLI/", {"daemon/ctl/", "daemon/main.cpp"}},
-        {"<pqxx/", {}},  // PostgreSQL is not there yet; its fence is
+        {"<pqxx/", {"daemon/postgres.cpp"}},
+        {"<libpq-fe.h>", {"daemon/postgres_words.cpp"}},
     };
     return all;
 }

@@ -154,13 +154,36 @@ TEST_SUITE("settings") {
             CHECK_MESSAGE(problems.find("webhook") != std::string::npos, webhook);
             CHECK_MESSAGE(problems.find("XyZ") == std::string::npos, webhook);
         }
-        const std::string dsn = problems_of(
-            "connections: {db: {kind: postgres, dsn: \"postgres://canaryd:XyZ@db/prod\"}}\n");
-        CHECK(dsn ==
-              "canaryd.yaml:1:26: connections.db.kind: \"postgres\" is not supported yet; write "
-              "sqlite "
-              "or slack\n"
-              "canaryd.yaml:1:36: connections.db.dsn: not supported yet; remove it\n");
+    }
+
+    TEST_CASE("a PostgreSQL connection is a URL without a password, or a credential") {
+        const auto connection = [](const std::string& dsn) {
+            return settings_of("connections: {db: {kind: postgres, dsn: " + dsn + "}}\n")
+                .connections.at("db");
+        };
+        CHECK(connection("{credential: supabase_dsn}").credential == "supabase_dsn");
+        for (const std::string& open :
+             {"postgresql://canaryd@db:5432/shop?sslmode=verify-full", "postgres:///shop",
+              "\"host=/run/postgresql dbname=shop user=canaryd\""}) {
+            CHECK_FALSE(connection(open).url.empty());
+        }
+        for (const std::string& bad :
+             {"\"postgres://canaryd:XyZsecret@db/prod\"", "\"host=db password=XyZsecret\"",
+              "\"host=db passwort=XyZsecret\"", "\"postgres://canaryd:XyZ@secret@db/prod\"",
+              "\"postgres://canaryd:XyZ/secret@db/prod\"",
+              "\"postgres://canaryd:12/XyZsecret@db/prod\"", "{credential: XyZsecret}",
+              "[XyZsecret]", "XyZsecret"}) {
+            const std::string problems =
+                problems_of("connections: {db: {kind: postgres, dsn: " + bad + "}}\n");
+            CHECK_MESSAGE(problems.find("connections.db.dsn") != std::string::npos, bad);
+            CHECK_MESSAGE(problems.find("XyZ") == std::string::npos, bad);
+        }
+        CHECK(problems_of("connections:\n"
+                          "  a: {kind: postgres, path: /a}\n"
+                          "  b: {kind: sqlite, path: /a, dsn: \"postgres:///a\"}\n") ==
+              "canaryd.yaml:2:6: connections.a.dsn: is missing and has no default; add it\n"
+              "canaryd.yaml:2:29: connections.a.path: belongs to kind sqlite; remove it\n"
+              "canaryd.yaml:3:36: connections.b.dsn: belongs to kind postgres; remove it\n");
     }
 
     TEST_CASE("all mistakes of canaryd.yaml are named at once, with their places") {

@@ -15,10 +15,12 @@ namespace canaryd {
 /// $CREDENTIALS_DIRECTORY/NAME, else in the variable CANARYD_CRED_NAME (upper case).
 struct Connection {
     std::string name;
-    std::string kind;        // sqlite, slack
+    std::string kind;        // sqlite, postgres, slack
     std::string path;        // sqlite: a file
-    std::string credential;  // slack: the name of the webhook URL's credential
-    std::string url;         // slack: a plain http:// URL on loopback, for trying out
+    std::string credential;  // slack: of the webhook's URL; postgres: of the connection's (dsn)
+    // Without a secret in it. slack: http:// on loopback, for trying out; postgres: a URL or
+    // libpq's words, for a login that needs no password (a socket, a certificate, ~/.pgpass).
+    std::string url;
 };
 
 struct Settings {
