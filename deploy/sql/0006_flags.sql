@@ -1,0 +1,199 @@
+-- Programs that read users.use_unified_webhook: the flags follow the route in small batches, by the
+-- same predicate, changed rows only, newest decision first.
+
+create table if not exists canaryd.flags (
+    name text primary key,
+    decided bigint not null default -1,       -- of the route; another one starts over
+    pass integer not null default 1,          -- a pass that found nothing to change is the last
+    at_block bigint not null default 0,
+    of_blocks bigint not null default 0,
+    changed bigint not null default 0,        -- rows since this decision
+    changed_in_pass bigint not null default 0,
+    began_at timestamptz,
+    done_at timestamptz
+) with (fillfactor = 40, autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
+comment on table canaryd.flags is 'How far the flag column has followed the route.';
+
+-- `canaryd.acting`, for this transaction only, tells our own writes from an operator's.
+create or replace function canaryd.act(p_on boolean) returns void
+language sql set search_path = pg_catalog, pg_temp as $$
+    select set_config('canaryd.acting', case when p_on then 'on' else 'off' end, true)
+$$;
+
+-- One short batch: `p_blocks` blocks of the table by physical order, at most a quarter of their
+-- rows, since what a quarter leaves behind has room for the next one and the table hardly grows.
+-- Rows that somebody has locked are left for the next pass, so that it waits for nobody. A row
+-- that an application moves behind the reading point is met by the next pass as well.
+-- Call it until `done`; each call is a transaction of its own. `changed` is of this call.
+create or replace function canaryd.follow_flags(
+    p_name text, p_blocks integer default 64, out done boolean, out changed bigint,
+    out at_block bigint, out of_blocks bigint, out revision bigint)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
+declare
+    r canaryd.route;
+    f canaryd.flags;
+    users regclass := canaryd.user_table();
+    seen bigint;
+    wants_on tid[];
+    wants_off tid[];
+    most integer;
+    found_on integer;
+    found_off integer;
+    moved bigint;
+begin
+    changed := 0;
+    if p_name is distinct from 'unified-webhook' then
+        raise exception 'the flags follow unified-webhook, not %', coalesce(p_name, 'null')
+            using errcode = 'invalid_parameter_value';
+    end if;
+    if p_blocks is null or p_blocks not between 1 and 100000 then
+        raise exception 'a batch has 1 to 100000 blocks' using errcode = 'invalid_parameter_value';
+    end if;
+    insert into canaryd.flags (name) values (p_name) on conflict do nothing;
+    select * into f from canaryd.flags where name = p_name for update skip locked;
+    if not found then  -- another one is at it
+        select false, 0, g.at_block, g.of_blocks, g.decided
+          from canaryd.flags g where g.name = p_name
+          into done, changed, at_block, of_blocks, revision;
+        return;
+    end if;
+    select * into r from canaryd.route where name = p_name;
+    if not found then
+        r.name := p_name; r.decided := 0; r.rest_weight := 0; r.drawn_weight := 0;
+    end if;
+    if f.decided <> r.decided then
+        f := (p_name, r.decided, 1, 0, 0, 0, 0, clock_timestamp(), null);
+    end if;
+    revision := f.decided;
+    if f.done_at is not null then
+        done := true; at_block := f.at_block; of_blocks := f.of_blocks;
+        return;
+    end if;
+
+    execute format($q$
+        select count(*),
+               array_agg(at order by spread) filter (where want and flag is not true),
+               array_agg(at order by spread) filter (where not want and flag is not false)
+          from (select u.ctid as at, u.use_unified_webhook as flag, uuid_hash(u.id) as spread,
+                       case when p.side is not null then p.side = 'canary'
+                            when t.below = 0 then false
+                            when t.below = 10000 then true
+                            else canaryd.bucket(%1$L, u.id) < t.below end as want
+                  from %2$s u
+                  left join canaryd.pins p on p.name = %1$L and p.user_id = u.id::text
+                  left join canaryd.drawn d on d.name = %1$L and d.user_id = u.id and %3$L
+                  cross join lateral (
+                      select case when d.user_id is null then %4$s else %5$s end) t (below)
+                 where u.ctid >= %6$L and u.ctid < %7$L) w $q$,
+        p_name, users, r.drawn is not null, r.rest_weight, r.drawn_weight,
+        format('(%s,0)', f.at_block), format('(%s,0)', f.at_block + p_blocks))
+      into seen, wants_on, wants_off;
+    most := greatest(64, seen / 4);
+    found_on := coalesce(cardinality(wants_on), 0);
+    found_off := coalesce(cardinality(wants_off), 0);
+    wants_on := wants_on[1:most];
+    wants_off := wants_off[1:greatest(0, most - found_on)];
+
+    perform canaryd.act(true);
+    execute format($q$ update %1$s u set use_unified_webhook = true
+         where u.ctid = any (array(select v.ctid from %1$s v where v.ctid = any ($1)
+                                      for no key update skip locked)) $q$, users) using wants_on;
+    get diagnostics changed = row_count;
+    execute format($q$ update %1$s u set use_unified_webhook = false
+         where u.ctid = any (array(select v.ctid from %1$s v where v.ctid = any ($1)
+                                      for no key update skip locked)) $q$, users) using wants_off;
+    get diagnostics moved = row_count;
+    perform canaryd.act(false);
+    changed := changed + moved;
+
+    f.changed := f.changed + changed;
+    f.changed_in_pass := f.changed_in_pass + found_on + found_off;
+    if found_on + found_off <= most or changed = 0 then
+        f.at_block := f.at_block + p_blocks;
+    end if;
+    f.of_blocks := pg_relation_size(users) / current_setting('block_size')::bigint;
+    if f.at_block >= f.of_blocks then
+        f.at_block := f.of_blocks;
+        if f.changed_in_pass = 0 then
+            f.done_at := clock_timestamp();
+        end if;
+    end if;
+    done := f.done_at is not null; at_block := f.at_block; of_blocks := f.of_blocks;
+    if not done and f.at_block = f.of_blocks then
+        f.pass := f.pass + 1; f.at_block := 0; f.changed_in_pass := 0;
+    end if;
+    update canaryd.flags g
+       set (decided, pass, at_block, of_blocks, changed, changed_in_pass, began_at, done_at) =
+           (f.decided, f.pass, f.at_block, f.of_blocks, f.changed, f.changed_in_pass, f.began_at,
+            f.done_at)
+     where g.name = p_name;
+end
+$$;
+
+-- For people without a daemon: call canaryd.follow('unified-webhook').
+create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0)
+language plpgsql as $$
+declare
+    batch record;
+begin
+    loop
+        select * into batch from canaryd.follow_flags(p_name);
+        commit;
+        exit when batch.done;
+        perform pg_sleep(p_pause);
+    end loop;
+end
+$$;
+
+-- New users get their flag by the same predicate.
+create or replace function canaryd.new_user() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    new.use_unified_webhook := canaryd.on_canary('unified-webhook', new.id::text, false);
+    return new;
+end
+$$;
+
+-- A pin reaches the column at once: one row.
+create or replace function canaryd.pin_changes() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    of_old text;
+    of_new text;
+    it text;
+    should boolean;
+begin
+    if tg_op <> 'INSERT' and old.name = 'unified-webhook' then
+        of_old := old.user_id;
+    end if;
+    if tg_op <> 'DELETE' and new.name = 'unified-webhook' then
+        of_new := new.user_id;
+    end if;
+    foreach it in array array[of_old, of_new] loop
+        continue when it is null or it !~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$';
+        perform canaryd.act(true);
+        should := canaryd.on_canary('unified-webhook', it, false);
+        execute format('update %s set use_unified_webhook = $1 '
+                       'where id = $2 and use_unified_webhook is distinct from $1',
+                       canaryd.user_table()) using should, it::uuid;
+        perform canaryd.act(false);
+    end loop;
+    return null;
+end
+$$;
+
+do $$
+begin
+    perform set_config('lock_timeout', '5s', true);
+    execute format('create or replace trigger canaryd_new_user before insert on %s '
+                   'for each row execute function canaryd.new_user()', canaryd.user_table());
+end
+$$;
+-- Runs after canaryd_pinned, whose `pinned` it needs: triggers of one row go by their names.
+create or replace trigger canaryd_pins_flag after insert or update or delete on canaryd.pins
+    for each row execute function canaryd.pin_changes();
+
+revoke all on all functions in schema canaryd from public;
+revoke all on all procedures in schema canaryd from public;
+insert into canaryd.applied (file) values ('0006_flags.sql') on conflict do nothing;
