@@ -35,7 +35,10 @@ struct Entry {
 
     std::optional<Served> served;
     std::optional<TimePoint> served_at;
-    bool route_tried = false;  // the first read-back was tried: part of READY
+    // Until when the newest order lets the canary be exposed; unset: without end, or not known.
+    std::optional<TimePoint> leased_until;
+    bool lease_lifted = false;  // the newest order was without end
+    bool route_tried = false;   // the first read-back was tried: part of READY
     std::string router_error;
     std::optional<TimePoint> peeked_at;
     std::string source_error;
@@ -115,6 +118,7 @@ struct Controller::Impl {
     Async<> take_peek(std::shared_ptr<Entry> entry);
     Async<> read_route(std::shared_ptr<Entry> entry);
     Async<> set_route(std::shared_ptr<Entry> entry);
+    [[nodiscard]] bool lease_is_due(const Entry& entry) const;
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
 

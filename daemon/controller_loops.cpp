@@ -167,6 +167,15 @@ Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     co_await ask(entry, std::move(what));
 }
 
+/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless.
+bool Controller::Impl::lease_is_due(const Entry& entry) const {
+    const auto& lease = entry.policy.router.exposure_lease;
+    const Rollout& rollout = entry.rollout;
+    if (!lease || rollout.desired == nobody || rollout.applied != rollout.desired) return false;
+    if (rollout.status == Status::finished) return !entry.lease_lifted;
+    return !entry.leased_until || *entry.leased_until - clock.now() < *lease * 3 / 4;
+}
+
 /// Orders the newest decision, whatever it is by now.
 Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
     const Rollout& rollout = entry->rollout;
@@ -182,8 +191,14 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
         order.by += " (store not written)";
         order.reason = entry->unrecorded->why;
     }
+    const auto& lease = entry->policy.router.exposure_lease;
+    if (lease && order.weight > nobody && rollout.status != Status::finished)
+        order.valid_until = clock.now() + *lease;
+    const std::optional<TimePoint> until = order.valid_until;
     co_await with_deadline(clock, route_limit, "setting the route",
                            entry->ports.router->set(std::move(order)));
+    entry->leased_until = until;
+    entry->lease_lifted = !until;
 }
 
 Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
@@ -210,6 +225,8 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
                 co_await set_route(entry);
                 co_await read_route(entry);
             }
+            // Just read as it should be: a route that has lapsed is not raised here.
+            if (lease_is_due(*entry) && !superseded()) co_await set_route(entry);
             entry->router_error.clear();
             if (entry->rollout.applied == entry->rollout.desired) backoff = least;
         } catch (const std::exception& error) {

@@ -12,6 +12,7 @@ View Controller::Impl::view_of(const Entry& entry) const {
     view.policy = entry.policy;
     view.served = entry.served;
     view.served_at = entry.served_at;
+    if (entry.ports.router) view.route_progress = entry.ports.router->progress();
     view.router_error = entry.router_error;
     view.peeked_at = entry.peeked_at;
     view.source_error = entry.source_error;

@@ -51,7 +51,7 @@ std::optional<Settings> read_settings(const Arguments& arguments) {
     return parsed.settings;
 }
 
-/// One thread per SQLite file: its connection has one user, and a slow file delays no other.
+/// One thread per connection, which has one user; a slow one delays no other.
 class Pools {
 public:
     Pool of(const std::string& path) {
@@ -64,19 +64,24 @@ private:
     std::map<std::string, std::unique_ptr<asio::thread_pool>> pools_;
 };
 
-std::string path_of(const Settings& settings, const std::string& connection) {
+/// A SQLite file has one thread; a server has one for each port, so that a look that takes long
+/// never stands before a rollback.
+std::string pool_of(const Settings& settings, const std::string& port,
+                    const std::string& connection) {
     const auto found = settings.connections.find(connection);
-    return found == settings.connections.end() ? connection : found->second.path;
+    const bool file = found != settings.connections.end() && found->second.kind == "sqlite";
+    return file ? found->second.path : port + " " + connection;
 }
 
 PortsMaker ports_maker(const Settings& settings, Pools& pools, Clock& clock,
                        asio::any_io_executor notifiers) {
     return [&settings, &pools, &clock, notifiers](const Policy& policy) {
         Ports ports;
-        ports.source = make_source(policy, settings,
-                                   pools.of(path_of(settings, policy.source.connection)), clock);
-        ports.router =
-            make_router(policy, settings, pools.of(path_of(settings, policy.router.connection)));
+        ports.source =
+            make_source(policy, settings,
+                        pools.of(pool_of(settings, "source", policy.source.connection)), clock);
+        ports.router = make_router(policy, settings,
+                                   pools.of(pool_of(settings, "router", policy.router.connection)));
         for (const NotifySpec& spec : policy.notify) {
             ports.notifiers.push_back(make_notifier(spec, settings, notifiers));
         }

@@ -71,8 +71,8 @@ std::optional<Criterion> read_criterion(Fields& fields) {
         refuse_metric(fields, *word, {});
         return std::nullopt;
     }
-    if (metric->kind == Metric::Kind::traffic) {
-        fields.problem("metric", "\"traffic\" cannot be proven; make it a trigger");
+    if (metric->kind == Metric::Kind::traffic || metric->kind == Metric::Kind::off_weight) {
+        fields.problem("metric", as_written(*word) + " cannot be proven; make it a trigger");
         return std::nullopt;
     }
     if (side.empty()) return std::nullopt;
@@ -108,7 +108,8 @@ int parameter_at(std::string_view query, std::size_t at) {
     return number;
 }
 
-void check_query(Fields& fields, const std::string& query) {
+/// One statement that reads.
+void check_select(Fields& fields, const std::string& query) {
     std::string begin;
     for (const char c : query.substr(0, query.find_first_of(" \n\t("))) {
         begin += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
@@ -121,6 +122,10 @@ void check_query(Fields& fields, const std::string& query) {
     if (query.find(';') != std::string::npos) {
         fields.problem("query", as_written(query) + " has a ';' in it; write one query, without");
     }
+}
+
+void check_query(Fields& fields, const std::string& query) {
+    check_select(fields, query);
     std::set<int> parameters;
     for (std::size_t i = 0; i < query.size(); ++i) {
         if (query[i] == '$') parameters.insert(parameter_at(query, i));
@@ -140,6 +145,7 @@ std::optional<Metric> built_in(std::string_view metric) {
     if (metric == "error_rate") return Metric{Metric::Kind::failed, {}};
     if (metric == "success_rate") return Metric{Metric::Kind::succeeded, {}};
     if (metric == "traffic") return Metric{Metric::Kind::traffic, {}};
+    if (metric == "user_share") return Metric{Metric::Kind::off_weight, {}};
     if (const auto percentile = percentile_of(metric)) {
         return Metric{Metric::Kind::slower, Share{(100 - *percentile) * (Share::whole / 100)}};
     }
@@ -147,7 +153,7 @@ std::optional<Metric> built_in(std::string_view metric) {
 }
 
 bool is_later_metric(std::string_view metric) {
-    return metric == "complaints" || metric == "critical_complaints" || metric == "user_share";
+    return metric == "complaints" || metric == "critical_complaints";
 }
 
 void refuse_metric(Fields& fields, const std::string& metric,
@@ -242,6 +248,20 @@ std::vector<NumberQuery> read_metrics(Fields& fields) {
         metrics.push_back({name.value, query.value_or("")});
     }
     return metrics;
+}
+
+std::string read_source_query(Fields& fields) {
+    const auto query = fields.text("query", {.longest = 10'000, .lines = true});
+    if (!query) return {};
+    check_select(fields, *query);
+    for (std::size_t i = 0; i < query->size(); ++i) {
+        if ((*query)[i] != '$' || parameter_at(*query, i) == 0) continue;
+        fields.problem("query", as_written(*query) +
+                                    " has a parameter; write one without: what it gives is asked "
+                                    "for by time and id around it");
+        break;
+    }
+    return *query;
 }
 
 }  // namespace canaryd

@@ -25,7 +25,7 @@ inline constexpr TextRule identifier_rule{
 
 /// What an operator's word measures.
 struct Metric {
-    enum class Kind { failed, succeeded, slower, traffic, number };
+    enum class Kind { failed, succeeded, slower, traffic, off_weight, number };
     Kind kind = Kind::number;
     Share slow;  // slower: the share of requests that may be above the quantile
 };
@@ -64,6 +64,8 @@ std::vector<Rule> read_rules(std::vector<Fields> entries, ReadOne read_one) {
 
 std::vector<Criterion> read_criteria(Fields& fields);
 std::vector<NumberQuery> read_metrics(Fields& fields);
+/// `source.query`: one SELECT in place of a table, without parameters.
+std::string read_source_query(Fields& fields);
 /// After metrics, segments and evaluate_every, which a trigger refers to.
 std::vector<Trigger> read_triggers(Fields& fields, const Policy& policy);
 

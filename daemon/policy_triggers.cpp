@@ -59,6 +59,9 @@ void read_floor(Fields& fields, Trigger& trigger) {
     if (trigger.kind == Trigger::Kind::number) {
         return fields.problem("at_least", "a number from a query has no such floor; remove it");
     }
+    if (trigger.kind == Trigger::Kind::off_weight) {
+        return fields.problem("at_least", "chance is its floor, however few users; remove it");
+    }
     const auto words = split(*text);
     const auto count = count_of(words[0], 1);
     const std::string noun = words.size() > 1 ? words[1] : "";
@@ -119,6 +122,38 @@ std::optional<Share> threshold_of(Fields& fields, const Metric& metric, const st
     return std::nullopt;
 }
 
+/// `user_share off_weight_by: 2pp`; false when there is a problem.
+bool read_off_weight(Fields& fields, Trigger& trigger, const Policy& policy) {
+    constexpr std::string_view unit = "pp";
+    trigger.kind = Trigger::Kind::off_weight;
+    trigger.at_least = trigger.users = 0;
+    for (const std::string_view side : {"above", "below"}) {
+        if (fields.has(side)) {
+            fields.problem(side, "user_share is held against the weight; write off_weight_by: 2pp");
+        }
+    }
+    fields.require({"off_weight_by"});
+    if (policy.baseline.empty()) {
+        fields.problem("metric",
+                       "user_share needs the users of a baseline; add one, or remove "
+                       "this");
+    }
+    const auto text = fields.text("off_weight_by");
+    if (!text) return false;
+    const bool points = text->ends_with(unit);
+    const auto read =
+        read_number(std::string_view(*text).substr(0, text->size() - (points ? unit.size() : 0)));
+    if (!points || !read.value || *read.value <= 0 || *read.value >= 100) {
+        fields.problem("off_weight_by", as_written(*text) +
+                                            " is no distance of two shares; write percentage "
+                                            "points like 2pp");
+        return false;
+    }
+    trigger.threshold = *read.value / 100;
+    trigger.as_written = "off_weight_by " + *text;
+    return true;
+}
+
 /// Kind, signal and threshold; false when there is a problem.
 bool read_rule(Fields& fields, Trigger& trigger, const Metric& metric, const std::string& side) {
     trigger.above = side == "above";
@@ -144,6 +179,8 @@ bool read_rule(Fields& fields, Trigger& trigger, const Metric& metric, const std
             trigger.at_least = 30;
             trigger.users = 0;
             break;
+        case Metric::Kind::off_weight:
+            return false;  // has neither side: read_off_weight()
         case Metric::Kind::failed:
         case Metric::Kind::succeeded:
             trigger.above = true;  // of the failed share, however it was said
@@ -165,14 +202,16 @@ void read_each(Fields& fields, Trigger& trigger, const Policy& policy) {
                        as_written(*each) + " is not the segment's name; write " + policy.segment);
     } else if (trigger.kind == Trigger::Kind::number) {
         fields.problem("each", "a query gives one number for all; remove this");
+    } else if (trigger.kind == Trigger::Kind::off_weight) {
+        fields.problem("each", "the weight is one of all users; remove this");
     }
 }
 
 std::optional<Trigger> read_trigger(Fields& fields, const Policy& policy) {
     Trigger trigger;
     trigger.over = 15min;
-    fields.known({"name", "metric", "above", "below", "over", "for", "at_least", "each", "then"});
-    fields.later({"off_weight_by"});
+    fields.known({"name", "metric", "above", "below", "off_weight_by", "over", "for", "at_least",
+                  "each", "then"});
     fields.require({"metric"});
     const auto word = fields.text("metric");
     std::optional<Metric> metric;
@@ -185,9 +224,15 @@ std::optional<Trigger> read_trigger(Fields& fields, const Policy& policy) {
         if (!metric && number) metric = Metric{};
         if (!metric) refuse_metric(fields, *word, numbers);
     }
-    const bool deviation = fields.has("off_weight_by");
-    const std::string side = deviation ? std::string{} : side_of(fields);
-    const bool ruled = metric && !side.empty() && read_rule(fields, trigger, *metric, side);
+    bool ruled = false;
+    if (metric && metric->kind == Metric::Kind::off_weight) {
+        ruled = read_off_weight(fields, trigger, policy);
+    } else {
+        const std::string side = side_of(fields);
+        ruled = metric && !side.empty() && read_rule(fields, trigger, *metric, side);
+        if (fields.has("off_weight_by"))
+            fields.problem("off_weight_by", "belongs to user_share; remove it");
+    }
     assign(trigger.over, fields.duration("over", {.min = 1s, .max = 24h * 30}));
     read_for(fields, trigger);
     if (metric) read_floor(fields, trigger);

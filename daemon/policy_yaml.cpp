@@ -49,20 +49,47 @@ void read_services(Fields& fields, Problems& problems, Policy& policy) {
     }
 }
 
+/// It is renewed when a quarter of it has gone, and a look or two may be slow.
+std::optional<Duration> read_lease(Fields& router, const Policy& policy) {
+    router.known({"exposure_lease"});
+    if (router.raw("exposure_lease") == "off") return std::nullopt;
+    const auto lease = router.duration("exposure_lease", {.min = 1min, .unit = "h"});
+    const Duration least = 4 * policy.evaluate_every;
+    if (lease && *lease < least) {
+        router.problem("exposure_lease", router.written("exposure_lease") +
+                                             " is shorter than four looks (" + as_yaml(least) +
+                                             "), so that a slow one would move users; write at "
+                                             "least that");
+    }
+    return lease;
+}
+
 void read_ports(Fields& fields, Policy& policy) {
     policy.source.table = "webhook_metrics";
     if (auto source = fields.mapping("source")) {
         source->require({"kind", "connection"});
-        assign(policy.source.kind, source->word("kind", {"sqlite"}, {"postgres", "prometheus"}));
+        assign(policy.source.kind, source->word("kind", {"sqlite", "postgres"}, {"prometheus"}));
         assign(policy.source.connection, source->text("connection"));
         assign(policy.source.table, source->text("table", identifier_rule));
+        policy.source.query = read_source_query(*source);
+        if (source->has("query") && source->has("table")) {
+            source->problem("query", "stands in the place of a table; remove one of them");
+        } else if (source->has("query") && policy.source.kind == "sqlite") {
+            source->problem("query",
+                            "belongs to kind postgres; write a table, which may be a view");
+        }
         source->done();
     }
     if (auto router = fields.mapping("router")) {
         router->require({"kind", "connection"});
-        router->later({"readers", "exposure_lease"});
         assign(policy.router.kind, router->word("kind", {"sql"}, {"http", "exec", "haproxy"}));
         assign(policy.router.connection, router->text("connection"));
+        if (const auto word = router->word("readers", {"function", "column", "both"})) {
+            policy.router.readers = *word == "function" ? Readers::function
+                                    : *word == "column" ? Readers::column
+                                                        : Readers::both;
+        }
+        policy.router.exposure_lease = read_lease(*router, policy);
         router->done();
     }
 }
@@ -298,9 +325,9 @@ void read_policy(Fields& fields, Problems& problems, Policy& policy) {
     fields.require({"name", "canary", "source", "router", "steps", "criteria"});
     fields.later({"gates", "freeze", "preflight", "escalate", "time_zone"});
     read_services(fields, problems, policy);
-    read_ports(fields, policy);
     read_steps(fields, policy);
     read_cadence(fields, policy);
+    read_ports(fields, policy);  // after the cadence, which a lease refers to
     policy.criteria = read_criteria(fields);
     policy.metrics = read_metrics(fields);
     read_segments(fields, policy);

@@ -204,6 +204,11 @@ Result Database::write(std::string_view sql, const Params& params) {
     return run(sql, &params, Meaning::unknown);
 }
 
+void Database::execute(std::string_view statements) {
+    open();
+    run(statements, nullptr, Meaning::unknown);
+}
+
 /// Without params the text may hold several statements.
 Result Database::run(std::string_view sql, const Params* params, Meaning lost) {
     if (!is_open()) lose("the connection was lost before " + shown(sql), Meaning::harmless, "");
@@ -260,6 +265,24 @@ void Database::lose(const std::string& what, Meaning lost, const std::string& sq
     close();
     if (lost == Meaning::unknown) throw UnknownOutcome(what, sqlstate);
     throw Broken(what, sqlstate);
+}
+
+std::shared_ptr<Database> shared(const Connection& connection, const Pool& pool) {
+    struct Known {
+        Connection connection;
+        Pool pool;
+        std::weak_ptr<Database> database;
+    };
+    static std::vector<Known> all;
+    std::erase_if(all, [](const Known& known) { return known.database.expired(); });
+    for (const Known& known : all) {
+        if (known.connection.name == connection.name && known.connection.url == connection.url &&
+            known.connection.credential == connection.credential && known.pool == pool)
+            return known.database.lock();
+    }
+    auto database = std::make_shared<Database>(connection);
+    all.push_back({connection, pool, database});
+    return database;
 }
 
 // --- Transaction --------------------------------------------------------------------------------

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "canaryd/settings.hpp"
+#include "daemon/async.hpp"
 
 namespace canaryd::postgres {
 
@@ -175,6 +176,10 @@ public:
     }
     Result write(std::string_view sql, const Params& params);
 
+    /// Any number of statements without parameters, one transaction unless they say otherwise;
+    /// their rows are ignored. A connection lost in it is an UnknownOutcome.
+    void execute(std::string_view statements);
+
     /// Ends what is running as if the network had failed, for a server that does not even enforce
     /// its own limits. Any thread.
     void interrupt() noexcept;
@@ -195,6 +200,10 @@ private:
     mutable std::mutex mutex_;  // of link_ itself, against interrupt()
     std::unique_ptr<Link> link_;
 };
+
+/// The Database of all who ask for the same connection on the same pool, whose one thread they
+/// share: a thousand rollouts are one connection. Called on the deciding thread.
+std::shared_ptr<Database> shared(const Connection& connection, const Pool& pool);
 
 /// Rolled back unless committed. One at a time on a Database.
 class Transaction {

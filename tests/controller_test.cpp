@@ -59,6 +59,20 @@ TEST_SUITE("controller") {
         CHECK(result.served.weight == everybody);
     }
 
+    TEST_CASE(
+        "an exposure lease is renewed for as long as there is a daemon, however often it "
+        "starts anew") {
+        Plan plan = calm();
+        plan.leased = true;
+        plan.crashes_per_day = 4;
+        const Run result = run(plan, 45);
+        CHECK(result.decided.back().status == Status::finishing);
+        CHECK(result.served.weight == everybody);
+        CHECK(result.served_until);
+        for (const JournalEntry& entry : result.journal)
+            CHECK(entry.reason.find("lapsed") == std::string::npos);
+    }
+
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
         Plan plan = calm();
         plan.fault_rate = 0.5;

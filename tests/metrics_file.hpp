@@ -8,6 +8,7 @@
 #include <boost/asio/use_future.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -84,8 +85,27 @@ struct Logged {
     std::optional<std::string> request = std::nullopt;
 };
 
+/// A metrics table of any kind, from the applications' side, and how to make a source on it.
+class MetricsTable {
+public:
+    virtual ~MetricsTable() = default;
+    /// Without `took` the row is running: neither duration nor completion.
+    virtual void log(const Logged& row) = 0;
+    /// The largest id.
+    virtual std::int64_t newest() = 0;
+    virtual void complete(std::int64_t id, std::int64_t completed_at,
+                          const std::string& status) = 0;
+    /// Everything that `writes` does, in one transaction.
+    virtual void together(const std::function<void()>& writes) = 0;
+    virtual std::shared_ptr<MetricSource> source(const Policy& policy, Pool pool, Clock& clock) = 0;
+};
+
+inline Connection metrics_connection(const std::string& path) {
+    return {"metrics", "sqlite", path, "", ""};
+}
+
 /// The applications' side: the one writer.
-class MetricsFile {
+class MetricsFile : public MetricsTable {
 public:
     explicit MetricsFile(const std::string& path, bool with_index = true)
         : database_(path, sqlite::Mode::create) {
@@ -93,8 +113,7 @@ public:
         database_.execute(metrics_schema);
         if (with_index) database_.execute(metrics_index);
     }
-    /// Without `took` the row is running: neither duration nor completion.
-    void log(const Logged& row) {
+    void log(const Logged& row) override {
         database_
             .query(
                 "insert into webhook_metrics (webhook_name, user_id, agent_type, started_at,"
@@ -104,15 +123,24 @@ public:
                 row.request)
             .run();
     }
-    std::int64_t newest() {
+    std::int64_t newest() override {
         sqlite::Statement statement = database_.prepare("select max(id) from webhook_metrics");
         return statement.step() ? statement.integer(0) : 0;
     }
-    void complete(std::int64_t id, std::int64_t completed_at, const std::string& status) {
+    void complete(std::int64_t id, std::int64_t completed_at, const std::string& status) override {
         database_
             .query("update webhook_metrics set completed_at = ?2, status = ?3 where id = ?1", id,
                    completed_at, status)
             .run();
+    }
+    void together(const std::function<void()>& writes) override {
+        sqlite::Transaction transaction(database_, sqlite::Transaction::Kind::immediate);
+        writes();
+        transaction.commit();
+    }
+    std::shared_ptr<MetricSource> source(const Policy& policy, Pool pool, Clock& clock) override {
+        return make_sqlite_source(policy, metrics_connection(database_.path()), std::move(pool),
+                                  clock);
     }
     sqlite::Database& database() { return database_; }
 
@@ -126,8 +154,8 @@ inline Policy metrics_policy() {
     policy.name = "rides";
     policy.canary = "new";
     policy.baseline = {"old-a", "old-b"};
-    policy.source = {"sqlite", "metrics", "webhook_metrics"};
-    policy.router = {"sql", "route"};
+    policy.source = {"sqlite", "metrics", "webhook_metrics", ""};
+    policy.router = {"sql", "route", {}, {}};
     policy.segment = "agent";
     policy.segment_column = "agent_type";
     policy.segments = {"jobs", "rides"};
@@ -136,20 +164,20 @@ inline Policy metrics_policy() {
     return policy;
 }
 
-inline Connection metrics_connection(const std::string& path) {
-    return {"metrics", "sqlite", path, "", ""};
-}
-
 /// A source whose blocking calls run on the loop itself.
 class Observer {
 public:
-    Observer(Policy policy, std::string path) : policy_(std::move(policy)), path_(std::move(path)) {
-        restart();
-    }
-    void restart() {
-        source_ =
-            make_sqlite_source(policy_, metrics_connection(path_), io_.get_executor(), clock_);
-    }
+    Observer(Policy policy, std::string path)
+        : Observer(std::move(policy), [path = std::move(path)](const Policy& of, Pool pool,
+                                                               Clock& clock) {
+              return make_sqlite_source(of, metrics_connection(path), std::move(pool), clock);
+          }) {}
+    /// `table` outlives it.
+    Observer(Policy policy, MetricsTable& table)
+        : Observer(std::move(policy), [&table](const Policy& of, Pool pool, Clock& clock) {
+              return table.source(of, std::move(pool), clock);
+          }) {}
+    void restart() { source_ = make_(policy_, io_.get_executor(), clock_); }
     Look observe(const Ask& ask) { return run(io_, source_->observe(ask)); }
     std::vector<MetricSource::TopError> top_errors(TimePoint from, TimePoint to) {
         return run(io_, source_->top_errors(from, to));
@@ -164,11 +192,17 @@ public:
         return {};
     }
 
+    TimePoint watermark() { return run(io_, source_->watermark()); }
+
 private:
+    using Make = std::function<std::shared_ptr<MetricSource>(const Policy&, Pool, Clock&)>;
+    Observer(Policy policy, Make make) : policy_(std::move(policy)), make_(std::move(make)) {
+        restart();
+    }
     StillClock clock_;
     asio::io_context io_;
     Policy policy_;
-    std::string path_;
+    Make make_;
     std::shared_ptr<MetricSource> source_;
 };
 

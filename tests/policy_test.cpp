@@ -126,7 +126,7 @@ TEST_SUITE("policy") {
         CHECK(limits[0].p0 == 0.01);
         CHECK(limits[1].p0 == 0.05);
         CHECK(signals_of(policy)[1] == Signal{Signal::Kind::slower, 2s});
-        CHECK(policy.triggers.size() == 6);
+        CHECK(policy.triggers.size() == 7);
         REQUIRE(policy.notify.size() == 1);
         CHECK(policy.notify[0].channel == "#operations");
     }
@@ -285,6 +285,27 @@ TEST_SUITE("policy") {
         CHECK(!idle.above);
         CHECK(idle.threshold == 1);
         CHECK(idle.as_written == "below 1");
+    }
+
+    TEST_CASE("the share of users is held against the weight, in percentage points") {
+        const Trigger share = good("tests/policies/good/every-field.yaml").triggers[6];
+        CHECK(share.kind == Trigger::Kind::off_weight);
+        CHECK(share.threshold == 0.025);
+        CHECK(share.as_written == "off_weight_by 2.5pp");
+        CHECK(share.at_least == 0);
+    }
+
+    TEST_CASE("a route has readers, and a lease or none; a source a table or a query") {
+        const Policy every = good("tests/policies/good/every-field.yaml");
+        CHECK(every.router.readers == Readers::function);
+        CHECK(every.router.exposure_lease == 12h);
+        CHECK(every.source.query.empty());
+        const Policy query = good("tests/policies/good/postgres-query.yaml");
+        CHECK(query.source.kind == "postgres");
+        CHECK(query.source.query.find("from calls") != std::string::npos);
+        CHECK(query.router.readers == Readers::both);
+        CHECK_FALSE(query.router.exposure_lease);
+        CHECK_FALSE(good("tests/policies/good/seconds.yaml").router.readers);
     }
 
     TEST_CASE("nameless steps and rules are named around the names that are given") {

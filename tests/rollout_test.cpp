@@ -321,6 +321,19 @@ TEST_SUITE("rollout") {
         CHECK_FALSE(story.rollout.raise_expires);
     }
 
+    TEST_CASE("12 a lapsed lease is a hold at that step, not a rollback, and a person resumes") {
+        Story story = baking();
+        story.policy.router.exposure_lease = 6h;
+        story.served(nobody);
+        CHECK(story.rollout.status == Status::progressing);
+        CHECK(story.rollout.desired == nobody);
+        REQUIRE(story.rollout.hold(Hold::Kind::drift) != nullptr);
+        CHECK(story.rollout.hold(Hold::Kind::drift)->why.find("the exposure lease lapsed") !=
+              std::string::npos);
+        story.happens(event::Resume{"back again"}, "alice");
+        CHECK(story.rollout.desired == Weight{1'000});
+    }
+
     TEST_CASE("a repeated rollback is carried out again, a late raise by hand is lowered") {
         Story story = baking();
         story.happens(event::RollBack{}, "alice");

@@ -5,123 +5,48 @@
 #include <fstream>
 
 #include "canaryd/routing.hpp"
-#include "daemon/routers/routers.hpp"
-#include "tests/metrics_file.hpp"
+#include "tests/router_contract.hpp"
 
 namespace canaryd::testing {
 namespace {
-
-constexpr const char* name = "rides";
-
-Order order(int basis_points, std::uint64_t revision, std::string by = "canaryd") {
-    Order order;
-    order.name = name;
-    order.weight = Weight{basis_points};
-    order.revision = revision;
-    order.by = std::move(by);
-    order.reason = "because";
-    return order;
-}
 
 bool has(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
 
-/// A router whose blocking calls run on the loop itself.
-class Route {
-public:
-    explicit Route(const std::string& path) : path_(path) { restart(); }
-    void restart() {
-        const Connection connection{"route", "sqlite", path_, "", ""};
-        router_ = make_sqlite_router(connection, io_.get_executor());
-    }
-    void stop() { router_.reset(); }
-    void set(const Order& order) { run(io_, set_one(order)); }
-    Served read() { return run(io_, router_->read(name)); }
-    /// What read() throws.
-    std::string failure() {
-        try {
-            read();
-        } catch (const std::exception& error) {
-            return error.what();
-        }
-        return {};
-    }
-
-private:
-    Async<bool> set_one(Order order) {
-        co_await router_->set(std::move(order));
-        co_return true;
-    }
-    std::string path_;
-    asio::io_context io_;
-    std::shared_ptr<Router> router_;
-};
-
 void by_hand(const std::string& path, const std::string& sql) {
     sqlite::Database(path, sqlite::Mode::read_write).execute(sql);
 }
 
+/// A file that is there or not.
+class RouteFile : public RouteRow {
+public:
+    explicit RouteFile(std::string path) : path_(std::move(path)) {}
+    std::shared_ptr<Router> router(Pool pool) override {
+        const Connection connection{"route", "sqlite", path_, "", ""};
+        return make_sqlite_router(connection, std::move(pool));
+    }
+    void by_hand(int weight, int revision, const std::string& by) override {
+        testing::by_hand(path_, "update canaryd_route set weight = " + std::to_string(weight) +
+                                    ", revision = " + std::to_string(revision) + ", by = '" + by +
+                                    "'");
+    }
+
+private:
+    std::string path_;
+};
+
+/// The same in a folder of its own.
+class NewRouteFile : private Folder, public RouteFile {
+public:
+    NewRouteFile() : RouteFile(Folder::file("route.db")) {}
+};
+
 }  // namespace
 
 TEST_SUITE("router") {
-    TEST_CASE("without a row nobody is on the canary") {
-        const Folder folder;
-        Route route(folder.file("route.db"));
-        const Served served = route.read();
-        CHECK(served.weight == nobody);
-        CHECK(served.revision == 0);
-        CHECK(served.by.empty());
-        CHECK(served.reason.empty());
-    }
-
-    TEST_CASE("an order is served, the same one again changes nothing, an older one is ignored") {
-        const Folder folder;
-        Route route(folder.file("route.db"));
-        route.set(order(1000, 5));
-        route.set(order(1000, 5));
-        CHECK(route.read().weight == Weight{1000});
-        CHECK(route.read().revision == 5);
-        CHECK(route.read().by == "canaryd");
-        CHECK(route.read().reason == "because");
-        route.set(order(5000, 4));
-        CHECK(route.read().weight == Weight{1000});
-        route.set(order(5000, 6));
-        CHECK(route.read().weight == Weight{5000});
-        route.restart();
-        CHECK(route.read().weight == Weight{5000});
-    }
-
-    TEST_CASE("lowering is a right: an old order lowers too, and the revision never goes back") {
-        const Folder folder;
-        Route route(folder.file("route.db"));
-        route.set(order(5000, 6));
-        route.set(order(0, 1));
-        CHECK(route.read().weight == nobody);
-        CHECK(route.read().revision == 7);
-        route.set(order(5000, 7));  // made before the lowering, and overtaken by it
-        route.set(order(5000, 6));
-        route.set(order(1000, 2));
-        CHECK(route.read().revision == 7);
-        by_hand(folder.file("route.db"), "update canaryd_route set weight = 9000, by = 'bob'");
-        route.set(order(1000, 3));
-        CHECK(route.read().weight == Weight{1000});
-    }
-
-    TEST_CASE("somebody else's row yields to a newer order only, or to a lower weight") {
-        const Folder folder;
-        const std::string path = folder.file("route.db");
-        Route route(path);
-        route.set(order(5000, 6));
-        by_hand(path, "update canaryd_route set weight = 0, revision = 7, by = 'bob'");
-        CHECK(route.read().by == "bob");
-        route.set(order(5000, 6));
-        route.set(order(5000, 7));
-        CHECK(route.read().weight == nobody);
-        CHECK(route.read().by == "bob");
-        route.set(order(1000, 8));
-        CHECK(route.read().weight == Weight{1000});
-        CHECK(route.read().by == "canaryd");
+    TEST_CASE("a row in a SQLite file keeps every router's promises") {
+        route_contract([] { return std::make_unique<NewRouteFile>(); });
     }
 
     TEST_CASE("a row that makes no sense is said when it is read, and an order mends it") {
@@ -134,7 +59,8 @@ TEST_SUITE("router") {
             }(),
             "create table canaryd_route (name text primary key, weight, revision, valid_until,"
             " by, reason, changed_at)");
-        Route route(path);
+        RouteFile row(path);
+        Route route(row);
         for (const char* weight : {"'ten'", "10001", "-1", "null", "0.5", "9e999"}) {
             CAPTURE(weight);
             by_hand(path, std::string("insert or replace into canaryd_route values ('rides', ") +
@@ -153,7 +79,8 @@ TEST_SUITE("router") {
     TEST_CASE("the table refuses by itself what is no weight") {
         const Folder folder;
         const std::string path = folder.file("route.db");
-        Route route(path);
+        RouteFile row(path);
+        Route route(row);
         route.set(order(5000, 6));
         for (const char* weight : {"'ten'", "10001", "-1", "null", "0.5"}) {
             CAPTURE(weight);
@@ -166,24 +93,11 @@ TEST_SUITE("router") {
         CHECK(route.read().weight == Weight{5000});
     }
 
-    TEST_CASE("a row past its valid_until serves nobody") {
-        const Folder folder;
-        Route route(folder.file("route.db"));
-        Order lease = order(5000, 6);
-        lease.valid_until = TimePoint(std::chrono::hours{24 * 365 * 200});
-        route.set(lease);
-        CHECK(route.read().weight == Weight{5000});
-        lease.revision = 7;
-        lease.valid_until = TimePoint(Duration(1));
-        route.set(lease);
-        CHECK(route.read().weight == nobody);
-        CHECK(route.read().revision == 7);
-    }
-
     TEST_CASE("a deleted row is no row, and a deleted file is made again") {
         const Folder folder;
         const std::string path = folder.file("route.db");
-        Route route(path);
+        RouteFile row(path);
+        Route route(row);
         route.set(order(5000, 6));
         by_hand(path, "delete from canaryd_route");
         CHECK(route.read().weight == nobody);
@@ -198,7 +112,8 @@ TEST_SUITE("router") {
     TEST_CASE("applications may read the file whatever the umask, also when canaryd is down") {
         const Folder folder;
         const std::string path = folder.file("route.db");
-        Route route(path);
+        RouteFile row(path);
+        Route route(row);
         const mode_t before = ::umask(0077);
         route.set(order(5000, 6));
         ::umask(before);
@@ -226,7 +141,8 @@ TEST_SUITE("router") {
 
     TEST_CASE("a folder that is missing and a file that is no database are said, and heal") {
         const Folder folder;
-        Route route(folder.file("sub/route.db"));
+        RouteFile row(folder.file("sub/route.db"));
+        Route route(row);
         CHECK(has(route.failure(), "create: No such file or directory"));
         std::filesystem::create_directory(folder.file("sub"));
         std::ofstream(folder.file("sub/route.db")) << std::string(5000, 'x');
@@ -238,7 +154,8 @@ TEST_SUITE("router") {
     TEST_CASE("a reader in the middle of its transaction does not delay a rollback") {
         const Folder folder;
         const std::string path = folder.file("route.db");
-        Route route(path);
+        RouteFile row(path);
+        Route route(row);
         route.set(order(5000, 6));
         sqlite::Database reader(path, sqlite::Mode::read_only);
         reader.execute("begin; select * from canaryd_route");
@@ -262,9 +179,11 @@ TEST_SUITE("router") {
         };
         CHECK(has(failure(), "router.connection \"route\" is not among"));
         settings.connections["route"] = {"route", "slack", "", "", ""};
-        CHECK(has(failure(), "known: sql on sqlite"));
+        CHECK(has(failure(), "known: sql on sqlite, sql on postgres"));
         settings.connections["route"] = {"route", "sqlite", "/nowhere/route.db", "", ""};
         CHECK(failure().empty());  // nothing is opened yet
+        policy.router.readers = Readers::both;
+        CHECK(has(failure(), "of kind sqlite has no flag column; write function"));
     }
 
     TEST_CASE("users stay where they are: 10 % is inside 50 %, and a UUID has one spelling") {

@@ -23,11 +23,11 @@ BEYOND_A_SCHEMA = {
     "hexadecimal", "octal", "tag", "underscore",
     # one field against another
     "baseline-is-protected", "canary-in-baseline", "canary-is-protected",
-    "blind-rollback-before-hold", "criterion-name-twice", "max-step-below-bake",
+    "blind-rollback-before-hold", "criterion-name-twice", "lease-too-short", "max-step-below-bake",
     "peek-above-evaluate", "settle-above-two-looks", "soak-below-bake", "soak-default-below-bake",
     "step-name-twice", "trigger-each-unknown", "trigger-each-without-segments",
     "trigger-k-above-n", "trigger-name-twice", "trigger-number-undefined",
-    "trigger-window-below-look", "weights-fall", "weights-repeat",
+    "trigger-window-below-look", "user-share-without-baseline", "weights-fall", "weights-repeat",
     # sizes of durations
     "endless-duration", "evaluate-too-often", "evaluate-too-seldom",
 }

@@ -162,12 +162,12 @@ TEST_SUITE("settings") {
                 .connections.at("db");
         };
         CHECK(connection("{credential: supabase_dsn}").credential == "supabase_dsn");
-        for (const std::string& open :
+        for (const std::string open :
              {"postgresql://canaryd@db:5432/shop?sslmode=verify-full", "postgres:///shop",
               "\"host=/run/postgresql dbname=shop user=canaryd\""}) {
             CHECK_FALSE(connection(open).url.empty());
         }
-        for (const std::string& bad :
+        for (const std::string bad :
              {"\"postgres://canaryd:XyZsecret@db/prod\"", "\"host=db password=XyZsecret\"",
               "\"host=db passwort=XyZsecret\"", "\"postgres://canaryd:XyZ@secret@db/prod\"",
               "\"postgres://canaryd:XyZ/secret@db/prod\"",

@@ -285,31 +285,6 @@ TEST_SUITE("source") {
         CHECK(observer.observe(first_ask).remarks.empty());
     }
 
-    TEST_CASE("the top errors are the canary's most frequent texts with two request ids each") {
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        for (int i = 0; i < 12; ++i) {
-            file.log({.at = begin + i,
-                      .status = i % 2 == 0 ? "error" : "timeout",
-                      .error = i < 5 ? std::optional<std::string>("no\nroute") : std::nullopt,
-                      .request = "r" + std::to_string(i)});
-        }
-        file.log({.at = begin, .status = "error", .error = std::string(500, 'x')});
-        file.log({.at = begin, .error = "of a success"});
-        file.log({.webhook = "old-a", .at = begin, .status = "error", .error = "of the baseline"});
-        Observer observer(metrics_policy(), folder.file("m.db"));
-        const auto errors = observer.top_errors(at(begin), at(begin + second));
-        REQUIRE(errors.size() == 3);
-        CHECK(has(errors[0].message, "route"));
-        CHECK_FALSE(has(errors[0].message, "\n"));
-        CHECK(errors[0].times == 5);
-        CHECK(errors[0].request_ids == std::vector<std::string>{"r4", "r3"});
-        CHECK(errors[1].message == "timeout");
-        CHECK(errors[1].times == 4);
-        CHECK(errors[2].message == "error");
-        CHECK(observer.top_errors(at(begin + second), at(begin + 2 * second)).empty());
-    }
-
     TEST_CASE("a damaged cursor is a sentence, never a crash or a silent restart") {
         rows::Cursor cursor{at(begin),
                             at(begin + 5),

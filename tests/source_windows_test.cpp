@@ -2,56 +2,14 @@
 // everything.
 #include <doctest/doctest.h>
 
-#include <algorithm>
-#include <random>
-#include <set>
-
 #include "daemon/sources/cursor.hpp"
 #include "daemon/sources/sqlite_sql.hpp"
-#include "tests/metrics_file.hpp"
+#include "tests/source_contract.hpp"
 
 namespace canaryd::testing {
 namespace {
 
-constexpr std::int64_t second = 1000;
-constexpr std::int64_t begin = 1'764'331'200'000;
-
-TimePoint at(std::int64_t ms) {
-    return TimePoint(Duration(ms));
-}
-
-Ask ask(std::int64_t from, std::int64_t to, std::string cursor = {}) {
-    Ask ask;
-    ask.from = at(from);
-    ask.to = at(to);
-    ask.gate_from = ask.windows_from = at(begin);
-    ask.cursor = std::move(cursor);
-    return ask;
-}
-
-Trigger trigger(std::string name, Trigger::Kind kind, Duration over) {
-    Trigger trigger;
-    trigger.name = std::move(name);
-    trigger.metric = trigger.name;
-    trigger.kind = kind;
-    trigger.over = over;
-    return trigger;
-}
-
-const Window* window(const Look& look, const std::string& trigger, Population who,
-                     const std::string& segment = {}) {
-    for (const Window& window : look.windows) {
-        if (window.trigger == trigger && window.who == who && window.segment == segment)
-            return &window;
-    }
-    return nullptr;
-}
-
-std::int64_t total_requests(const Look& look) {
-    std::int64_t requests = 0;
-    for (const Tally& tally : look.on_time) requests += tally.segment.empty() ? tally.requests : 0;
-    return requests;
-}
+using namespace contract;
 
 /// A policy with one number trigger.
 Policy number_policy(const std::string& query) {
@@ -61,117 +19,14 @@ Policy number_policy(const std::string& query) {
     return policy;
 }
 
-struct Number {
-    std::optional<double> value;
-    std::string remark;
-};
 Number number(const std::string& file, const std::string& query) {
     Observer observer(number_policy(query), file);
-    const Look look = observer.observe(ask(begin, begin + 60 * second));
-    REQUIRE(window(look, "dead-letters", Population::canary) != nullptr);
-    return {window(look, "dead-letters", Population::canary)->value,
-            look.remarks.empty() ? "" : look.remarks.back()};
+    return number_in(observer.observe(ask(begin, begin + 60 * second)));
 }
 
 }  // namespace
 
 TEST_SUITE("source") {
-    TEST_CASE("a trigger's window is what a person counts by hand") {
-        std::mt19937 random(7);
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        Policy policy = metrics_policy();
-        Trigger failed = trigger("failed", Trigger::Kind::share, std::chrono::minutes{5});
-        Trigger slow = trigger("slow", Trigger::Kind::share, std::chrono::minutes{5});
-        slow.signal = {Signal::Kind::slower, std::chrono::seconds{5}};
-        slow.each_segment = true;
-        Trigger silent = trigger("silent", Trigger::Kind::traffic, std::chrono::minutes{5});
-        policy.triggers = {failed, slow, silent};
-        std::vector<Logged> rows;
-        for (int i = 0; i < 3000; ++i) {
-            Logged row;
-            row.webhook = std::array{"new", "old-a", "old-b", "x"}[random() % 4];
-            row.at = begin + static_cast<std::int64_t>(random() % 900'000);
-            if (random() % 4 > 0) row.user = "u" + std::to_string(random() % 30);
-            if (random() % 4 > 0) row.agent = random() % 2 == 0 ? "jobs" : "rides";
-            if (random() % 4 == 0) row.status = random() % 2 == 0 ? "error" : "timeout";
-            row.took = static_cast<std::int64_t>(random() % 10'000);
-            if (random() % 20 == 0) row.took.reset();  // running, or a failure without a time
-            rows.push_back(row);
-            file.log(row);
-        }
-        Observer observer(policy, folder.file("m.db"));
-        const std::int64_t to = begin + 700 * second;
-        const Look look = observer.observe(ask(begin + 600 * second, to));
-        for (const Window& seen : look.windows) {
-            CAPTURE(seen.trigger);
-            CAPTURE(seen.segment);
-            const bool is_slow = seen.trigger == "slow";
-            const bool traffic = seen.trigger == "silent" || seen.trigger == "expect_traffic";
-            Window expected;
-            std::set<std::string> users;
-            int own = 0;
-            for (const Logged& row : rows) {
-                const bool ours = seen.who == Population::canary
-                                      ? row.webhook == "new"
-                                      : row.webhook == "old-a" || row.webhook == "old-b";
-                if (!ours || at(row.at) < seen.from || row.at >= to) continue;
-                if (!seen.segment.empty() && row.agent != seen.segment) continue;
-                const bool running = row.status == "success" && !row.took;
-                if (running && !traffic && to - row.at <= 60 * second) continue;
-                ++expected.requests;
-                const bool event =
-                    is_slow ? running || row.status == "timeout" || row.took.value_or(0) > 5000
-                            : running || row.status != "success";
-                if (!event || traffic) continue;
-                ++expected.failures;
-                users.insert(row.user ? *row.user : "#" + std::to_string(++own));
-            }
-            CHECK(seen.requests == expected.requests);
-            CHECK(seen.failures == expected.failures);
-            CHECK(seen.users == static_cast<std::int64_t>(users.size()));
-        }
-        // failed 2, slow 2 agents on 2 sides, silent 2, expect_traffic 2
-        CHECK(look.windows.size() == 10);
-        REQUIRE(window(look, "failed", Population::canary) != nullptr);
-        CHECK(window(look, "failed", Population::canary)->from == at(begin + 400 * second));
-        CHECK(window(look, "expect_traffic", Population::canary)->from == at(begin));
-    }
-
-    TEST_CASE("a peek answers for 1 of 1 triggers only, counts nothing and moves nothing") {
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        file.log({.at = begin + second, .status = "error"});
-        Policy policy = metrics_policy();
-        policy.triggers = {trigger("fast", Trigger::Kind::share, std::chrono::minutes{5}),
-                           trigger("slow", Trigger::Kind::share, std::chrono::minutes{5})};
-        policy.triggers[0].needed = policy.triggers[0].looks = 1;
-        Observer observer(policy, folder.file("m.db"));
-        Ask peek = ask(begin, begin + 10 * second);
-        peek.peek = true;
-        const Look peeked = observer.observe(peek);
-        CHECK(peeked.windows.size() == 2);
-        CHECK(window(peeked, "fast", Population::canary)->failures == 1);
-        CHECK(peeked.on_time.empty());
-        CHECK(peeked.cursor.empty());
-        CHECK(total_requests(observer.observe(ask(begin, begin + 10 * second))) == 1);
-    }
-
-    TEST_CASE("no window begins before the exposure") {
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        file.log({.at = begin + second, .status = "error"});
-        Policy policy = metrics_policy();
-        policy.triggers = {trigger("failed", Trigger::Kind::share, std::chrono::minutes{5})};
-        Observer observer(policy, folder.file("m.db"));
-        Ask look = ask(begin, begin + 10 * second);
-        look.windows_from = at(begin + 2 * second);
-        CHECK(window(observer.observe(look), "failed", Population::canary)->requests == 0);
-        look.windows_from = at(begin + 20 * second);  // later than the look's end: an empty window
-        const Look empty = observer.observe(look);
-        CHECK(window(empty, "failed", Population::canary)->from == look.to);
-    }
-
     TEST_CASE("garbage rows are left out of counts and windows, and said with an example") {
         const Folder folder;
         MetricsFile file(folder.file("m.db"));
@@ -211,17 +66,6 @@ TEST_SUITE("source") {
         CHECK(next.remarks.empty());
     }
 
-    TEST_CASE("a hostile value in a remark cannot forge a line") {
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        file.log({.at = begin, .status = "x\n\x1b[2Jrolled back" + std::string(100'000, 'y')});
-        Observer observer(metrics_policy(), folder.file("m.db"));
-        const Look look = observer.observe(ask(begin, begin + second));
-        REQUIRE(look.remarks.size() == 1);
-        CHECK(look.remarks[0].size() < 200);
-        CHECK(look.remarks[0].find_first_of("\n\x1b") == std::string::npos);
-    }
-
     TEST_CASE("a failure needs no times, and a fraction of a millisecond is slower") {
         const Folder folder;
         MetricsFile file(folder.file("m.db"));
@@ -236,23 +80,6 @@ TEST_SUITE("source") {
         CHECK(look.on_time[0].requests == 3);
         CHECK(look.on_time[0].events[0].raw == 1);
         CHECK(look.on_time[0].events[1].raw == 1);
-    }
-
-    TEST_CASE("an unexpected agent counts in the total and is reported once") {
-        const Folder folder;
-        MetricsFile file(folder.file("m.db"));
-        Observer observer(metrics_policy(), folder.file("m.db"));
-        for (int i = 0; i < 5; ++i)
-            file.log({.agent = "robot" + std::to_string(i % 4), .at = begin});
-        const Look first = observer.observe(ask(begin, begin + second));
-        CHECK(total_requests(first) == 5);
-        REQUIRE(first.remarks.size() == 1);
-        CHECK(first.remarks[0].find("\"robot0\", \"robot1\", \"robot2\" and 1 more") !=
-              std::string::npos);
-        observer.restart();
-        file.log({.agent = "robot1", .at = begin + second});
-        CHECK(observer.observe(ask(begin + second, begin + 2 * second, first.cursor))
-                  .remarks.empty());
     }
 
     TEST_CASE("a number trigger's query gives one finite number, or a remark and no value") {

@@ -46,8 +46,8 @@ inline Policy plan() {
     policy.name = "unified-webhook";
     policy.canary = "wa-webhook-unified";
     policy.baseline = {"wa-webhook-ai-agents"};
-    policy.source = {"sqlite", "metrics", "webhook_metrics"};
-    policy.router = {"sql", "route"};
+    policy.source = {"sqlite", "metrics", "webhook_metrics", ""};
+    policy.router = {"sql", "route", {}, {}};
     policy.steps = {{"week4", Weight{1000}, 7 * day},
                     {"week5", Weight{5000}, 7 * day},
                     {"week6", everybody, 7 * day}};

@@ -153,5 +153,13 @@ TEST_SUITE("text") {
         const std::string line = text::trigger_line(trigger, state, "");
         CHECK(has(line, "3 requests, 5 % of what its share of all requests would be"));
         CHECK(has(line, "at least 30 requests expected"));
+        trigger.kind = Trigger::Kind::off_weight;
+        trigger.metric = "user_share";
+        trigger.as_written = "off_weight_by 2pp";
+        trigger.at_least = 0;
+        state.last.users = 700;
+        state.reached = 0.03;
+        CHECK(has(text::trigger_line(trigger, state, ""),
+                  "700 users on the canary, 3 % off its weight, from"));
     }
 }

@@ -120,6 +120,30 @@ TEST_SUITE("rollout") {
             story.look({0, 0, 0, 200, 0});
             CHECK(story.rollout.status == Status::progressing);
         }
+        SUBCASE("users that are not where their weight would have them") {
+            trigger.kind = Trigger::Kind::off_weight;
+            trigger.threshold = 0.02;
+            story.policy.triggers = {trigger};
+            const auto with = [&](std::int64_t canary, std::int64_t baseline) {
+                story.now += 1h;
+                Look look = story.counts({});
+                for (Window& window : look.windows)
+                    window.users = window.who == Population::canary ? canary : baseline;
+                story.happens(event::Looked{look, false});
+                return story.rollout.status;
+            };
+            CHECK(with(0, 0) == Status::progressing);
+            CHECK(with(0, 20) == Status::progressing);         // 10 %: nobody of 20 is chance
+            CHECK(with(1'200, 8'800) == Status::progressing);  // 12 %
+            CHECK(with(1'280, 8'720) == Status::progressing);  // chance is 0.9 points here
+            CHECK(with(800, 9'200) == Status::progressing);
+            SUBCASE("too many") {
+                CHECK(with(1'300, 8'700) == Status::rolled_back);
+            }
+            SUBCASE("too few") {
+                CHECK(with(700, 9'300) == Status::rolled_back);
+            }
+        }
         SUBCASE("a number from a query; no number says nothing") {
             trigger.kind = Trigger::Kind::number;
             trigger.threshold = 20;

@@ -186,11 +186,14 @@ Transition lowered_by_hand(Draft draft, const Served& served) {
         return std::move(draft).done(why);
     }
     const std::string who = by_somebody_else(served) ? served.by : "somebody";
-    const std::string why = served.revision == 0 && served.by.empty()
-                                ? "the route row is gone: readers get legacy"
-                                : who + " lowered the route by hand from " +
-                                      text::weight(draft.next.desired) + " to " +
-                                      text::weight(served.weight);
+    const auto& lease = draft.policy.router.exposure_lease;
+    const bool lapsed = lease && served.weight == nobody && served.by == "canaryd";
+    const std::string why =
+        served.revision == 0 && served.by.empty() ? "the route row is gone: readers get legacy"
+        : lapsed ? "nobody renewed the route for " + text::duration(*lease) +
+                       ": the exposure lease lapsed and readers get legacy"
+                 : who + " lowered the route by hand from " + text::weight(draft.next.desired) +
+                       " to " + text::weight(served.weight);
     draft.order_lower(served.weight);
     draft.next.applied = served.weight;
     draft.next.applied_since = draft.event.at;

@@ -133,6 +133,33 @@ std::string rollback_lines(const Policy& policy) {
     return page + point("a person, at any moment, without a reason: canaryctl rollback");
 }
 
+const char* readers_words(const std::optional<Readers>& readers) {
+    if (!readers) return "both where the users' flag column follows this route, else function";
+    switch (*readers) {
+        case Readers::function:
+            return "function";
+        case Readers::column:
+            return "column";
+        case Readers::both:
+            return "both";
+    }
+    return "";
+}
+
+std::string lease_lines(const Policy& policy) {
+    if (!policy.router.exposure_lease) return {};
+    std::string words = "no canaryd for " + duration(*policy.router.exposure_lease) +
+                        " (exposure_lease): the route lapses, everybody gets legacy, and the "
+                        "rollout is held until a person resumes it.";
+    if (policy.router.readers != Readers::function) {
+        words +=
+            " A flag column cannot expire: programs that read the column and not the function "
+            "stay where they are";
+        words += policy.router.readers == Readers::column ? ", which here are all of them." : ".";
+    }
+    return point(words);
+}
+
 std::string hold_lines(const Policy& policy) {
     std::string page = point("no fresh metrics for " + duration(policy.blind_hold_after) +
                              "; goes on by itself when they are back");
@@ -142,6 +169,7 @@ std::string hold_lines(const Policy& policy) {
             "help; goes on by itself when it is over");
     }
     page += trigger_points(policy, Action::hold);
+    page += lease_lines(policy);
     page += point("someone lowered the traffic by hand (higher is lowered back at once)");
     page += point("a step longer than its longest time without proof");
     return page + point("a person: canaryctl pause. The watch goes on and still rolls back.");
@@ -199,9 +227,13 @@ std::string every_field(const Policy& policy) {
     add("canary", policy.canary);
     add("baseline", policy.baseline.empty() ? "none" : list(policy.baseline));
     add("protected", policy.protected_names.empty() ? "none" : list(policy.protected_names));
-    add("source", policy.source.kind + ", connection " + policy.source.connection + ", table " +
-                      policy.source.table);
+    add("source", policy.source.kind + ", connection " + policy.source.connection +
+                      (policy.source.query.empty() ? ", table " + policy.source.table
+                                                   : ", query " + policy.source.query));
     add("router", policy.router.kind + ", connection " + policy.router.connection);
+    add("router.readers", readers_words(policy.router.readers));
+    add("router.exposure_lease",
+        policy.router.exposure_lease ? duration(*policy.router.exposure_lease) : "off");
     add("max_step", policy.max_step > Duration{0} ? duration(policy.max_step) : "3 x bake");
     add("evaluate_every", duration(policy.evaluate_every));
     add("peek_every", duration(policy.peek_every));

@@ -55,6 +55,7 @@ std::string traffic_lines(const View& view, const Paper& paper) {
             "the raise lapses unless confirmed by " + time_of_day(*rollout.raise_expires) + " UTC",
             paper);
     }
+    if (!view.route_progress.empty()) page += continued(view.route_progress, paper);
     if (!view.router_error.empty()) page += continued("router: " + view.router_error, paper);
     return page;
 }

@@ -20,6 +20,7 @@ std::string trigger_rule(const Trigger& trigger) {
             case Trigger::Kind::traffic:
                 rule += counted(trigger.at_least, "request", "requests") + " expected";
                 break;
+            case Trigger::Kind::off_weight:
             case Trigger::Kind::number:
                 rule += number(trigger.at_least);
                 break;
@@ -62,6 +63,10 @@ std::string trigger_line(const Trigger& trigger, const TriggerState& state,
         case Trigger::Kind::traffic:
             line += counted(window.requests, "request", "requests") + ", " + share(state.reached) +
                     " of what its share of all requests would be,";
+            break;
+        case Trigger::Kind::off_weight:
+            line += counted(window.users, "user", "users") + " on the canary, " +
+                    share(state.reached) + " off its weight,";
             break;
         case Trigger::Kind::number:
             line += trigger.metric + " ";

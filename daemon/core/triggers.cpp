@@ -34,6 +34,16 @@ bool traffic_broken(const Trigger& trigger, const Window& canary, const Window& 
            static_cast<double>(canary.requests) < trigger.threshold * expected;
 }
 
+/// Off by more than is allowed and by more than chance would have it: of n users each is on the
+/// canary with the probability of the weight.
+bool share_is_off(const Trigger& trigger, const Window& canary, const Window& baseline,
+                  Weight weight) {
+    const auto n = static_cast<double>(canary.users + baseline.users);
+    const double w = weight.share();
+    const double off = std::abs(static_cast<double>(canary.users) - w * n);
+    return off > trigger.threshold * n + 3 * std::sqrt(n * w * (1 - w));
+}
+
 double reached(const Trigger& trigger, const Window& canary, const Window* baseline,
                Weight weight) {
     switch (trigger.kind) {
@@ -45,6 +55,12 @@ double reached(const Trigger& trigger, const Window& canary, const Window* basel
             const std::int64_t others = baseline != nullptr ? baseline->requests : 0;
             const double expected = weight.share() * static_cast<double>(canary.requests + others);
             return expected > 0 ? static_cast<double>(canary.requests) / expected : 1.0;
+        }
+        case Trigger::Kind::off_weight: {
+            const std::int64_t all = canary.users + (baseline != nullptr ? baseline->users : 0);
+            if (all <= 0) return 0.0;
+            return std::abs(static_cast<double>(canary.users) / static_cast<double>(all) -
+                            weight.share());
         }
         case Trigger::Kind::number:
             return canary.value.value_or(0.0);
@@ -62,6 +78,9 @@ std::optional<bool> rule_broken(const Trigger& trigger, const Window& canary,
         case Trigger::Kind::traffic:
             if (baseline == nullptr || weight >= everybody) return std::nullopt;
             return traffic_broken(trigger, canary, *baseline, weight);
+        case Trigger::Kind::off_weight:
+            if (baseline == nullptr || canary.users + baseline->users <= 0) return std::nullopt;
+            return share_is_off(trigger, canary, *baseline, weight);
         case Trigger::Kind::number:
             if (!canary.value || !std::isfinite(*canary.value)) return std::nullopt;
             // Rates have a floor; a number of half a window would be half a number.

@@ -251,6 +251,7 @@ json::object object_of(const View& view, bool with_criteria) {
     object["desired"] = percent(rollout.desired);
     object["applied"] = rollout.applied ? percent(*rollout.applied) : json::value(nullptr);
     object["served"] = served_of(view);
+    object["route_progress"] = text_of(view.route_progress);
     object["router_error"] = text_of(view.router_error);
     object["bake"] = bake_of(view);
     object["soak"] =

@@ -14,11 +14,17 @@ namespace {
 struct Kind {
     std::string_view router;
     std::string_view connection;
-    std::shared_ptr<Router> (*make)(const Connection&, Pool);
+    bool has_flags;  // a column that programs may read instead of asking
+    std::shared_ptr<Router> (*make)(const Policy&, const Connection&, Pool);
 };
 
+std::shared_ptr<Router> on_sqlite(const Policy&, const Connection& connection, Pool pool) {
+    return make_sqlite_router(connection, std::move(pool));
+}
+
 constexpr std::array kinds{
-    Kind{"sql", "sqlite", make_sqlite_router},
+    Kind{"sql", "sqlite", false, on_sqlite},
+    Kind{"sql", "postgres", true, make_postgres_router},
 };
 
 }  // namespace
@@ -31,8 +37,15 @@ std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settin
     }
     std::string known;
     for (const Kind& kind : kinds) {
-        if (kind.router == policy.router.kind && kind.connection == connection->second.kind)
-            return kind.make(connection->second, std::move(pool));
+        if (kind.router == policy.router.kind && kind.connection == connection->second.kind) {
+            const Readers readers = policy.router.readers.value_or(Readers::function);
+            if (!kind.has_flags && readers != Readers::function) {
+                throw std::invalid_argument(
+                    "router.readers: connection \"" + policy.router.connection + "\" of kind " +
+                    connection->second.kind + " has no flag column; write function");
+            }
+            return kind.make(policy, connection->second, std::move(pool));
+        }
         known += (known.empty() ? "" : ", ") + std::string(kind.router) + " on " +
                  std::string(kind.connection);
     }

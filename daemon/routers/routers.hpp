@@ -13,5 +13,7 @@ namespace canaryd {
 std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool);
 
 std::shared_ptr<Router> make_sqlite_router(const Connection& connection, Pool pool);
+std::shared_ptr<Router> make_postgres_router(const Policy& policy, const Connection& connection,
+                                             Pool pool);
 
 }  // namespace canaryd

@@ -61,6 +61,7 @@ struct WindowAsk {
     TimePoint from, to;
     std::optional<Signal> signal;  // nullopt: requests only
     bool each_segment = false;
+    bool users = false;   // without a signal: different users are counted as well
     bool number = false;  // `query` gives it; else requests are counted
     std::string query;
 };
@@ -88,7 +89,7 @@ public:
     };
     /// Final and hung requests of a window: the total, or with each_segment one for each segment.
     /// Requests that are running since before `hung_before` are failed and slow. Without a signal
-    /// all rows, whatever became of them: traffic.
+    /// all rows, whatever became of them: traffic, and with ask.users its different users.
     virtual std::vector<Counted> count(const WindowAsk& window, Population who,
                                        TimePoint hung_before) = 0;
     /// The query's number; nullopt with a remark when there is none.

@@ -17,6 +17,7 @@ struct Kind {
 
 constexpr std::array kinds{
     Kind{"sqlite", make_sqlite_source},
+    Kind{"postgres", make_postgres_source},
 };
 
 }  // namespace

@@ -16,5 +16,8 @@ std::shared_ptr<MetricSource> make_source(const Policy& policy, const Settings& 
 
 std::shared_ptr<MetricSource> make_sqlite_source(const Policy& policy, const Connection& connection,
                                                  Pool pool, Clock& clock);
+std::shared_ptr<MetricSource> make_postgres_source(const Policy& policy,
+                                                   const Connection& connection, Pool pool,
+                                                   Clock& clock);
 
 }  // namespace canaryd

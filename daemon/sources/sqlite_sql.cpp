@@ -107,8 +107,9 @@ std::string window(const Table& table, const WindowAsk& ask, std::size_t names) 
     // compares as a time of the window is one.
     if (!ask.signal) {
         const std::string scope = ask.each_segment ? table.segment : "null";
-        return "select " + scope + " as scope, count(*), 0, 0" + where + " and ?3 is not null" +
-               (ask.each_segment ? " group by scope" : "");
+        const std::string users = ask.users ? "count(distinct nullif(user_id, ''))" : "0";
+        return "select " + scope + " as scope, count(*), 0, " + users + where +
+               " and ?3 is not null" + (ask.each_segment ? " group by scope" : "");
     }
     const std::string group = ask.each_segment ? "segment" : "null";
     return "select " + group +

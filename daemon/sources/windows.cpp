@@ -42,7 +42,8 @@ public:
     const std::vector<RowReader::Counted>& of(const WindowAsk& ask, Population who) {
         for (const Answer& answer : answers_) {
             if (answer.who == who && answer.ask.from == ask.from && answer.ask.to == ask.to &&
-                answer.ask.signal == ask.signal && answer.ask.each_segment == ask.each_segment)
+                answer.ask.signal == ask.signal && answer.ask.each_segment == ask.each_segment &&
+                answer.ask.users == ask.users)
                 return answer.counted;
         }
         answers_.push_back({ask, who, reader_.count(ask, who, ask.to - hung_after_)});
@@ -86,6 +87,9 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
                 break;
             case Trigger::Kind::traffic:
                 window.each_segment = trigger.each_segment;
+                break;
+            case Trigger::Kind::off_weight:
+                window.users = true;
                 break;
             case Trigger::Kind::number:
                 window.query = query_of(policy, trigger.metric);

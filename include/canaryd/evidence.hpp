@@ -66,7 +66,8 @@ struct Window {
     TimePoint from, to;
     std::int64_t requests = 0;
     std::int64_t failures = 0;  // requests with the trigger's signal
-    std::int64_t users = 0;     // different users among the failures, a request without a user one
+    // Different users among the failures, a request without a user one; user_share: users seen.
+    std::int64_t users = 0;
     std::optional<double> value;  // a number trigger's number
 };
 

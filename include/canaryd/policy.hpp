@@ -57,9 +57,11 @@ struct Step {
 /// A plain counted rule over the last `over`: what a person can check in their head.
 struct Trigger {
     enum class Kind {
-        share,    // share of requests with `signal` above `threshold`
-        traffic,  // canary's requests below `threshold` of weight x all requests
-        number    // a query's number above or below `threshold`
+        share,      // share of requests with `signal` above `threshold`
+        traffic,    // canary's requests below `threshold` of weight x all requests
+        number,     // a query's number above or below `threshold`
+        off_weight  // the canary's share of the users seen is off its weight by over `threshold`,
+                    // and by more than chance (three standard deviations) beyond that
     };
     std::string name;
     std::string metric;
@@ -71,7 +73,7 @@ struct Trigger {
     Duration over{0};
     int needed = 2;  // k of n looks; 1 of 1 is also read at peeks
     int looks = 3;
-    std::int64_t at_least = 5;  // failures (share) or expected requests (traffic); 0 for number
+    std::int64_t at_least = 5;  // failures (share) or expected requests (traffic); else 0
     std::int64_t users = 3;     // different users among the failures (share); 0 otherwise
     bool each_segment = false;
     Action then = Action::rollback;
@@ -85,14 +87,26 @@ struct NumberQuery {
 };
 
 struct SourceSpec {
-    std::string kind;        // sqlite
+    std::string kind;        // sqlite, postgres
     std::string connection;  // named in canaryd.yaml
     std::string table;
+    std::string query;  // postgres: a SELECT with the table's columns, in its place; else empty
+};
+
+/// How programs learn on which side a user is.
+enum class Readers {
+    function,  // they ask for the route: a change is one row, in force at once
+    column,    // they read each user's flag, which follows the route in batches
+    both
 };
 
 struct RouterSpec {
     std::string kind;  // sql
     std::string connection;
+    std::optional<Readers> readers;  // nullopt: both where there is a flag column, else function
+    /// Longest time that the canary stays exposed while no daemon renews it. A flag column cannot
+    /// expire.
+    std::optional<Duration> exposure_lease;
 };
 
 struct NotifySpec {

@@ -86,6 +86,9 @@ public:
     virtual Async<> set(Order order) = 0;
     /// What readers get now; no row: nobody, revision 0, by "".
     virtual Async<Served> read(std::string name) = 0;
+    /// What still has to follow the route of itself, for people: "flags: 31 % of the table …". It
+    /// never waits, and nothing is decided by it. Empty: nothing follows.
+    [[nodiscard]] virtual std::string progress() const { return {}; }
 };
 
 /// One message to one place.

@@ -16,7 +16,8 @@ struct View {
     Policy policy;
     std::optional<Served> served;  // newest read-back, and when
     std::optional<TimePoint> served_at;
-    std::string router_error;  // why the newest set or read failed; empty: it did not
+    std::string route_progress;  // what still follows the route; empty: nothing
+    std::string router_error;    // why the newest set or read failed; empty: it did not
     std::optional<TimePoint> peeked_at;
     std::string source_error;
     std::vector<std::string> remarks;  // of the newest look

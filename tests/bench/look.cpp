@@ -167,6 +167,11 @@ private:
                             ", count(*)",
                         to - trigger.over, to, " GROUP BY 1, 2");
                     break;
+                case Trigger::Kind::off_weight:
+                    ask("SELECT webhook_name = " + quoted(policy_.canary) +
+                            ", count(DISTINCT user_id)",
+                        to - trigger.over, to, " GROUP BY 1");
+                    break;
                 case Trigger::Kind::number:
                     run(
                         database_.query("SELECT count(*) FROM webhook_dlq"

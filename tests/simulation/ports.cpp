@@ -188,6 +188,7 @@ public:
             trace.weight = order.weight;
             served = {order.weight, std::max(order.revision, served.revision + 1), order.by,
                       order.reason};
+            world_.run.served_until = order.valid_until;
         }
         // Applied, and the answer is lost.
         if (world_.fails(share / 2)) throw std::runtime_error("simulated: no answer from router");
@@ -198,7 +199,10 @@ public:
         if (world_.fails(world_.plan.router_fails / 2)) {
             throw std::runtime_error("simulated: router is not there");
         }
-        co_return world_.run.served;
+        Served served = world_.run.served;
+        const auto& until = world_.run.served_until;
+        if (until && world_.clock.now() >= *until) served.weight = nobody;
+        co_return served;
     }
 
 private:

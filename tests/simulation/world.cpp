@@ -13,7 +13,6 @@ std::string policy_text(const Plan& plan) {
 canary: new
 baseline: [old]
 source: {kind: sqlite, connection: metrics}
-router: {kind: sql, connection: route}
 steps:
   - {name: week4, weight: 10%, bake: 7d}
   - {name: week5, weight: 50%, bake: 7d}
@@ -30,8 +29,9 @@ segments:
 segment_seen: {requests: 20, users: 4, if_not: ask}
 notify: [{kind: slack, connection: ops}]
 finish: {soak: 30d}
-)") +
-           "peek_every: " + (plan.peeks ? "15s" : "5m") + "\n" +
+)") + "router: {kind: sql, connection: route, exposure_lease: " +
+           (plan.leased ? "2h" : "\"off\"") + "}\n" + "peek_every: " + (plan.peeks ? "15s" : "5m") +
+           "\n" +
            "blind: {hold_after: 15m, rollback_after: " + (plan.blind_rolls_back ? "2d" : "never") +
            "}\n";
 }

@@ -27,6 +27,7 @@ struct Plan {
     bool often = false;  // looks every 5 minutes, else every 15: three times as quick
     bool peeks = false;
     bool blind_rolls_back = false;
+    bool leased = false;  // exposure_lease: 2h
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
     double fault_rate = 0;
     int fault_agent = -1;
@@ -96,6 +97,7 @@ struct Run {
     std::vector<Decided> decided;  // beside the journal, same order
     std::vector<std::string> policy_texts;
     std::vector<Owed> all_owed;
+    std::optional<TimePoint> served_until;
     Served served;           // at the end, after every fault has healed
     std::uint64_t hash = 0;  // of all traces
     std::string died;        // the daemon threw something it should not have

@@ -1,0 +1,116 @@
+#include "daemon/sources/postgres_reader.hpp"
+
+#include <limits>
+
+namespace canaryd::rows {
+
+namespace {
+
+using postgres::Result;
+
+Cell text_cell(const Result& rows, int row, int column) {
+    Cell cell;
+    if (rows.is_null(row, column)) return cell;
+    cell.kind = Cell::Kind::text;
+    cell.text = rows.view(row, column);
+    return cell;
+}
+
+Cell number_cell(const Result& rows, int row, int column) {
+    Cell cell;
+    if (rows.is_null(row, column)) return cell;
+    if (rows.type(column) == postgres::Type::integer) {
+        cell.kind = Cell::Kind::integer;
+        cell.integer = rows.integer(row, column);
+    } else {
+        cell.kind = Cell::Kind::real;
+        cell.real = rows.real(row, column);
+    }
+    return cell;
+}
+
+bool give(const Result& rows, int i, const RowReader::Take& take) {
+    Row row;
+    row.id = rows.integer(i, 0);
+    row.webhook = text_cell(rows, i, 1);
+    row.user = text_cell(rows, i, 2);
+    row.segment = text_cell(rows, i, 3);
+    row.status = text_cell(rows, i, 4);
+    row.started_at = number_cell(rows, i, 5);
+    row.completed_at = number_cell(rows, i, 6);
+    row.created_at = number_cell(rows, i, 7);
+    row.duration_ms = number_cell(rows, i, 8);
+    return take(row);
+}
+
+}  // namespace
+
+std::optional<std::int64_t> PostgresReader::first_id(TimePoint from) {
+    const Result rows = snapshot_.run(pg::first_id(table_), from, rules_.names);
+    if (rows.is_null(0, 0)) return std::nullopt;
+    return rows.integer(0, 0);
+}
+
+std::int64_t PostgresReader::end_id() {
+    const Result rows = snapshot_.run(pg::last_id(table_));
+    if (rows.is_null(0, 0)) return 1;
+    const std::int64_t last = rows.integer(0, 0);
+    return last == std::numeric_limits<std::int64_t>::max() ? last : last + 1;
+}
+
+void PostgresReader::read(std::int64_t lo, std::int64_t hi, const Take& take) {
+    snapshot_.each(pg::read(table_), postgres::Params(lo, hi),
+                   [&](const Result& rows, int row) { return give(rows, row, take); });
+}
+
+void PostgresReader::read_events(TimePoint from, TimePoint to, const Take& take) {
+    snapshot_.each(pg::events(table_, rules_.quick), postgres::Params(from, to, rules_.names),
+                   [&](const Result& rows, int row) { return give(rows, row, take); });
+}
+
+std::vector<RowReader::Counted> PostgresReader::count(const WindowAsk& ask, Population who,
+                                                      TimePoint hung_before) {
+    std::vector<std::string> names{rules_.names.front()};
+    if (who == Population::baseline) names.assign(rules_.names.begin() + 1, rules_.names.end());
+    postgres::Params params(ask.from, ask.to, names);
+    if (ask.signal) params.add(hung_before);
+    const Result rows = snapshot_.run(pg::window(table_, ask), params);
+    std::vector<Counted> all;
+    for (int row = 0; row < rows.size(); ++row) {
+        Counted counted;
+        if (!rows.is_null(row, 0)) counted.segment = rows.text(row, 0);
+        // Rows without a segment are no segment's.
+        if (ask.each_segment && counted.segment.empty()) continue;
+        counted.requests = rows.integer(row, 1);
+        counted.failures = rows.integer(row, 2);
+        counted.users = rows.integer(row, 3);
+        all.push_back(std::move(counted));
+    }
+    return all;
+}
+
+/// Behind a savepoint: what the query does wrong ends neither the snapshot nor its limits.
+std::optional<double> PostgresReader::number(const WindowAsk& ask, std::string& remark) {
+    std::optional<double> number;
+    snapshot_.run("savepoint canaryd_number");
+    try {
+        snapshot_.run("set local statement_timeout = 5000");
+        const Result rows = snapshot_.run(ask.query, ask.from, ask.to);
+        if (rows.columns() != 1 || rows.size() != 1) {
+            remark = "the query gave " + std::to_string(rows.size()) + " rows of " +
+                     std::to_string(rows.columns()) + " columns, not one number";
+        } else if (rows.is_null(0, 0)) {
+            remark = "the query gave NULL";
+        } else {
+            number = rows.real(0, 0);
+        }
+    } catch (const postgres::Broken&) {
+        throw;  // the connection's own troubles are the whole look's
+    } catch (const postgres::Error& error) {
+        remark = error.what();
+    }
+    snapshot_.run("rollback to savepoint canaryd_number");
+    return number;
+}
+
+}  // namespace canaryd::rows

@@ -1,0 +1,36 @@
+// The rows of a PostgreSQL metrics table, in one snapshot: private to postgres.cpp.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/postgres.hpp"
+#include "daemon/sources/postgres_sql.hpp"
+#include "daemon/sources/rows.hpp"
+
+namespace canaryd::rows {
+
+/// Everything it reads is of the moment of the transaction's first query. What it is given outlives
+/// it.
+class PostgresReader : public RowReader {
+public:
+    PostgresReader(postgres::Transaction& snapshot, const pg::Table& table, const Rules& rules)
+        : snapshot_(snapshot), table_(table), rules_(rules) {}
+
+    std::optional<std::int64_t> first_id(TimePoint from) override;
+    std::int64_t end_id() override;
+    void read(std::int64_t lo, std::int64_t hi, const Take& take) override;
+    void read_events(TimePoint from, TimePoint to, const Take& take) override;
+    std::vector<Counted> count(const WindowAsk& ask, Population who,
+                               TimePoint hung_before) override;
+    std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
+
+private:
+    postgres::Transaction& snapshot_;
+    const pg::Table& table_;
+    const Rules& rules_;
+};
+
+}  // namespace canaryd::rows

@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""The recommended form, whole: one daemon with its own store, a real PostgreSQL as source and router.
+
+    postgres_daemon_test.py [NAME...]
+
+Each test is a daemon and a database of its own, with the first user's tables, and then something
+goes wrong: nothing rises, people are told, and it carries on by itself. Nothing asserts how long
+anything takes. Binaries by CANARYD and CANARYCTL, else from build/.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "postgres"))
+import server as postgres  # noqa: E402
+from world import CANARY, IDS, LEGACY, NAME, Failed, World, below, expect  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
+CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
+PATIENCE = 90  # seconds until something is given up; nothing is expected to come near it
+
+SETTINGS = """\
+listen: off
+policies: {folder}
+connections:
+  shop: {{kind: postgres, dsn: {{credential: shop_dsn}}}}
+"""
+POLICY = """\
+name: unified-webhook
+canary: wa-webhook-unified
+baseline: wa-webhook-jobs
+source: {kind: postgres, connection: shop}
+router: {kind: sql, connection: shop, readers: both, exposure_lease: 1h}
+steps: [{weight: 10%, bake: 1h}, {weight: 100%, bake: 1h}]
+evaluate_every: 1s
+peek_every: 1s
+settle: 0s
+warm_up: 0s
+criteria: [{metric: error_rate, below: 1%}]
+triggers:
+  - {name: burst, metric: error_rate, above: 50%, over: 5s, for: 1 of 1 looks, at_least: 10 failures}
+  - {name: dead-letters, metric: dlq, above: 1000, over: 5s, for: 1 of 1 looks}
+metrics:
+  dlq: {query: "select count(*) from webhook_metrics where status = 'timeout' and created_at >= $1 and created_at < $2"}
+blind: {hold_after: 2s}
+finish: {soak: 2h}
+notify: [{kind: log}]
+"""
+
+
+class Users(threading.Thread):
+    """Requests on both sides, from many users, whenever the database takes them."""
+
+    def __init__(self, database):
+        super().__init__(daemon=True)
+        self.database, self.done, self.failing = database, threading.Event(), threading.Event()
+
+    def run(self):
+        n = 0
+        while not self.done.wait(0.2):
+            rows = []
+            for service in (CANARY, "wa-webhook-jobs"):
+                for _ in range(10):
+                    n += 1
+                    broken = self.failing.is_set() and service == CANARY
+                    status, text = ("error", f"'no route {n % 2}'") if broken else ("success", "null")
+                    rows.append(f"('{service}', '{IDS[n % len(IDS)]}', 'jobs', 100, '{status}', "
+                                f"{text}, 'req-{n}')")
+            with contextlib.suppress(postgres.Error):
+                self.database.query(
+                    "insert into webhook_metrics (webhook_name, user_id, agent_type, duration_ms, "
+                    "status, error_message, request_id) values " + ", ".join(rows), user="postgres")
+
+
+class Daemon:
+    def __init__(self, world):
+        self.server = world.server
+        self.database = world.copy()
+        self.folder = Path(tempfile.mkdtemp(prefix="canaryd-"))
+        (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder))
+        (self.folder / "unified-webhook.yaml").write_text(POLICY)
+        (self.folder / "shop_dsn").write_text(
+            self.server.url(user="canaryd", database=self.database.name, password="never-shown"))
+        self.users = Users(self.database)
+        self.running = None
+
+    def __enter__(self):
+        self.users.start()
+        self.start()
+        result = self.ctl("start", str(self.folder / "unified-webhook.yaml"))
+        expect(result.returncode == 0, "the rollout starts", result.stdout, result.stderr)
+        wait_for("10 % are confirmed", lambda: self.view()["applied"] == 10)
+        self.looks()
+        return self
+
+    def __exit__(self, *_):
+        self.users.done.set()
+        self.running.kill()
+        self.running.wait()
+        self.users.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self):
+        with open(self.folder / "canaryd.log", "ab") as log:
+            self.running = subprocess.Popen(
+                [CANARYD, "--config", str(self.folder / "canaryd.yaml"), "--state-dir",
+                 str(self.folder)], stdout=log, stderr=log,
+                env={**os.environ, "CREDENTIALS_DIRECTORY": str(self.folder)})
+        wait_for("canaryd is ready", lambda: self.ctl("status").returncode not in (1, 2))
+
+    def restart(self, with_signal=signal.SIGKILL):
+        self.running.send_signal(with_signal)
+        self.running.wait(PATIENCE)
+        self.start()
+
+    def ctl(self, *words):
+        return subprocess.run(
+            [CANARYCTL, *words], capture_output=True, text=True, check=False, timeout=PATIENCE,
+            env={**os.environ, "CANARYD_SOCKET": str(self.folder / "canaryd.sock")})
+
+    def view(self):
+        result = self.ctl("status", NAME, "--json")
+        expect(result.returncode in (0, 3, 4), "status answers", result.stdout, result.stderr)
+        return json.loads(result.stdout)["rollouts"][0]
+
+    def log(self):
+        return (self.folder / "canaryd.log").read_text(errors="replace")
+
+    def looks(self):
+        """Until two more looks were taken: it sees."""
+        before = self.view()["source"]["last_look"]
+        wait_for("looks go on", lambda: not self.view()["source"]["error"]
+                 and self.view()["source"]["last_look"] > before)
+
+    def blind(self, why):
+        wait_for(f"it is blind: {why}", lambda: why in self.view()["source"]["error"])
+        wait_for("and held", lambda: "blind" in json.dumps(self.view()["holds"]))
+        expect(self.view()["desired"] == 10, "nothing moves", self.view())
+
+    def breaks(self):
+        """The canary fails, and everybody goes back."""
+        self.users.failing.set()
+        wait_for("it rolls back", lambda: self.view()["status"] == "rolled_back"
+                 and self.view()["applied"] == 0)
+        expect(not self.database.on_canary(), "look-ups answer legacy")
+        wait_for("the flags follow", lambda: not self.database.flagged())
+
+
+def wait_for(what, true):
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if true():
+            return
+        time.sleep(0.2)
+    raise Failed(f"waited {PATIENCE} s in vain: {what}")
+
+
+# --- What is true --------------------------------------------------------------------------------
+
+
+def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
+    expect(daemon.database.on_canary() == below(1000), "the function sends the right tenth")
+    wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
+    wait_for("status says so",
+             lambda: "all follow the route" in daemon.view()["route_progress"])
+    page = daemon.ctl("status", NAME).stdout
+    expect("flags: all follow the route" in " ".join(page.split()), "on the page too", page)
+    lease = daemon.database.value("select valid_until > now() + interval '40 minutes' "
+                                  f"from canaryd.route where name = '{NAME}'")
+    expect(lease == "t", "the exposure is leased")
+    daemon.breaks()
+    wait_for("people are told the top error", lambda: "Top error: " in daemon.log())
+    expect("no route" in daemon.log() and "req-" in daemon.log(), "with a request", daemon.log())
+    expect("never-shown" not in daemon.log(), "the password is in no line")
+
+
+def a_server_that_is_stopped_blinds_and_comes_back(daemon):
+    daemon.server.stop()
+    daemon.blind("connect: ")
+    expect(daemon.view()["router_error"], "the router says it too", daemon.view())
+    daemon.server.start()
+    daemon.looks()
+    daemon.breaks()
+
+
+def a_server_that_is_killed_recovers_and_so_does_canaryd(daemon):
+    daemon.server.kill()
+    daemon.blind("")
+    daemon.server.start()
+    daemon.looks()
+    daemon.breaks()
+
+
+def a_frozen_server_does_not_freeze_canaryd(daemon):
+    daemon.server.freeze()
+    try:
+        wait_for("it is blind", lambda: daemon.view()["source"]["error"])
+        expect(daemon.ctl("status").returncode not in (1, 2), "status answers")
+    finally:
+        daemon.server.thaw()
+    daemon.looks()
+    daemon.breaks()
+
+
+def locked_tables_are_no_evidence(daemon):
+    with daemon.database.session("postgres") as session:
+        session.query("begin; lock table webhook_metrics, users")
+        daemon.blind("lock timeout")
+        session.query("commit")
+    daemon.looks()
+    daemon.breaks()
+
+
+def a_lost_right_and_a_dropped_column_are_named(daemon):
+    daemon.database.query("revoke select on webhook_metrics from canaryd")
+    daemon.blind("GRANT SELECT ON webhook_metrics")
+    daemon.database.query("grant select on webhook_metrics to canaryd")
+    daemon.looks()
+    daemon.database.query("alter table webhook_metrics rename duration_ms to took")
+    daemon.blind("duration_ms")
+    daemon.database.query("alter table webhook_metrics rename took to duration_ms")
+    daemon.looks()
+    daemon.database.query("revoke execute on function canaryd.served(text) from canaryd")
+    wait_for("the router says so", lambda: "canaryctl doctor" in daemon.view()["router_error"])
+    daemon.database.query("grant execute on function canaryd.served(text) to canaryd")
+    wait_for("and heals", lambda: not daemon.view()["router_error"])
+    daemon.breaks()
+
+
+def a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_can(daemon):
+    daemon.database.query("revoke execute on all functions in schema canaryd from canaryd")
+    wait_for("the router fails", lambda: daemon.view()["router_error"])
+    daemon.users.failing.set()
+    wait_for("it is decided", lambda: daemon.view()["status"] == "rolled_back")
+    expect(daemon.database.route()[0] == 1000, "the route could not be reached")
+    daemon.database.file(ROOT / "deploy" / "sql" / "grants.sql")
+    wait_for("and lowered when it can", lambda: daemon.database.route()[0] == 0)
+
+
+def a_daemon_that_is_killed_goes_on_where_it_was(daemon):
+    before = daemon.view()
+    daemon.restart()
+    after = daemon.view()
+    expect(after["desired"] == 10 and after["step"] == before["step"], "the same step", after)
+    daemon.looks()
+    daemon.breaks()
+
+
+def the_plans_emergency_sql_is_an_operators_rollback(daemon):
+    daemon.database.query("insert into migration_rollbacks (phase, reason, rolled_back_by) "
+                          "values ('week4', 'support is flooded', 'maria')")
+    expect(not daemon.database.on_canary(), "look-ups answer legacy at once")
+    wait_for("canaryd records it", lambda: daemon.view()["status"] == "rolled_back")
+    history = daemon.ctl("history", NAME).stdout
+    expect("support is flooded" in history, "with its reason", history)
+    expect(daemon.database.value(f"select get_webhook_route('{IDS[0]}')") == LEGACY, "for good")
+
+
+TESTS = [
+    a_rollout_moves_users_and_a_breach_moves_them_back,
+    a_server_that_is_stopped_blinds_and_comes_back,
+    a_server_that_is_killed_recovers_and_so_does_canaryd,
+    a_frozen_server_does_not_freeze_canaryd,
+    locked_tables_are_no_evidence,
+    a_lost_right_and_a_dropped_column_are_named,
+    a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_can,
+    a_daemon_that_is_killed_goes_on_where_it_was,
+    the_plans_emergency_sql_is_an_operators_rollback,
+]
+
+
+def main():
+    names = sys.argv[1:]
+    if postgres.missing():
+        print(f"skipped: {postgres.missing()}")
+        print("0 passed, 0 failed, 1 skipped")
+        return 0
+    passed = failed = 0
+    with postgres.Postgres({"synchronous_commit": "off"}) as server:
+        world = World(server)
+        for test in TESTS:
+            name = test.__name__.replace("_", " ")
+            if names and not any(word in test.__name__ for word in names):
+                continue
+            daemon = Daemon(world)
+            try:
+                with daemon:
+                    try:
+                        test(daemon)
+                    except Exception:
+                        print("canaryd's log ends:\n" + daemon.log()[-3000:], flush=True)
+                        raise
+                print(f"ok   {name}", flush=True)
+                passed += 1
+            except Failed as error:
+                print(f"FAIL {name}\n    {error}", flush=True)
+                failed += 1
+            except Exception:
+                print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
+                failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+// The route in the user's own database, as deploy/sql makes it: the promises of every router, the
+// look-ups of applications, the flags that follow, and what goes wrong.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "canaryd/routing.hpp"
+#include "tests/postgres_world.hpp"
+#include "tests/router_contract.hpp"
+
+namespace canaryd::testing {
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+/// A database with `users` users, canaryd's migration, and the daemon's own login.
+class Shop : public RouteRow {
+public:
+    explicit Shop(int users = 0, std::string route = "rides") : route_(std::move(route)) {
+        sql().execute(
+            "create table users (id uuid primary key);"
+            "insert into users select md5(i::text)::uuid from generate_series(1, " +
+            std::to_string(users) + ") i");
+        std::vector<std::filesystem::path> files;
+        const std::filesystem::path folder = std::string(CANARYD_SOURCE_DIR) + "/deploy/sql";
+        for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+            const std::string file = entry.path().filename().string();
+            if (file.front() == '0' && entry.path().extension() == ".sql")
+                files.push_back(entry.path());
+        }
+        std::sort(files.begin(), files.end());
+        for (const auto& file : files) {
+            apply(file);
+        }
+        apply(folder / "grants.sql");
+    }
+    [[nodiscard]] std::string name() const override { return route_; }
+    std::shared_ptr<Router> router(Pool pool) override {
+        return make_postgres_router(policy(), login_, std::move(pool));
+    }
+    void by_hand(int weight, int revision, const std::string& by) override {
+        sql().write("update canaryd.route set weight = $2, revision = $3, by = $4 where name = $1",
+                    route_, weight, revision, by);
+    }
+
+    [[nodiscard]] Policy policy() const {
+        Policy policy = postgres_policy();
+        policy.name = route_;
+        policy.router.readers = readers;
+        return policy;
+    }
+    void log_in_as(const std::string& user) { login_ = database_.connection(user); }
+    TestDatabase& database() { return database_; }
+    postgres::Database& sql() { return database_.sql(); }
+    /// Users that the function sends to the canary, and those with the flag.
+    std::int64_t on_function() {
+        return sql()
+            .read(
+                "select count(*) from users"
+                " where public.get_webhook_route(id) = 'wa-webhook-unified'")
+            .integer(0, 0);
+    }
+    std::int64_t on_column() {
+        return sql().read("select count(*) from users where use_unified_webhook").integer(0, 0);
+    }
+
+    std::optional<Readers> readers;
+
+private:
+    void apply(const std::filesystem::path& file) {
+        std::ifstream stream(file);
+        sql().execute(std::string(std::istreambuf_iterator<char>(stream), {}));
+    }
+
+    TestDatabase database_;
+    std::string route_;
+    Connection login_ = database_.connection("canaryd");  // the least rights that do
+};
+
+constexpr const char* flagged = "unified-webhook";
+
+/// Until the flags follow, or too long: the progress that was seen last.
+std::string followed(const Route& route) {
+    for (int i = 0; i < 600 && !has(route.progress(), "all follow the route"); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    return route.progress();
+}
+
+}  // namespace
+
+TEST_SUITE("postgres-router") {
+    TEST_CASE("the route row in PostgreSQL keeps every router's promises") {
+        if (has_server()) route_contract([] { return std::make_unique<Shop>(); });
+    }
+
+    TEST_CASE("look-ups follow an order at once, and agree with canaryd on every user") {
+        if (!has_server()) return;
+        Shop shop(2000, flagged);
+        Route route(shop);
+        route.set(order(3000, 1));
+        const auto users = shop.sql().read(
+            "select id, public.get_webhook_route(id) = 'wa-webhook-unified' from users");
+        int differ = 0;
+        for (int row = 0; row < users.size(); ++row) {
+            differ += users.boolean(row, 1) != on_canary(flagged, users.text(row, 0), Weight{3000});
+        }
+        CHECK(users.size() == 2000);
+        CHECK(differ == 0);
+        route.set(order(0, 2));
+        CHECK(shop.on_function() == 0);
+    }
+
+    TEST_CASE("an exposure that nobody renews ends by itself, for readers and for canaryd") {
+        if (!has_server()) return;
+        Shop shop(200, flagged);
+        Route route(shop);
+        Order lease = order(10'000, 1);
+        lease.valid_until = TimePoint(std::chrono::hours{24 * 365 * 100});
+        route.set(lease);
+        CHECK(shop.on_function() == 200);
+        lease.revision = 2;
+        lease.valid_until = TimePoint(Duration(1));
+        route.set(lease);
+        CHECK(shop.on_function() == 0);
+        CHECK(route.read().weight == nobody);
+        CHECK(route.read().by == "canaryd");
+        lease.revision = 3;
+        lease.valid_until.reset();
+        route.set(lease);
+        CHECK(shop.on_function() == 200);
+    }
+
+    TEST_CASE("the flags follow the newest decision, and the route does not wait for them") {
+        if (!has_server()) return;
+        Shop shop(5000, flagged);
+        Route route(shop);
+        route.set(order(3000, 1));
+        CHECK_MESSAGE(has(followed(route), "all follow the route"), route.progress());
+        CHECK(shop.on_column() == shop.on_function());
+        CHECK(shop.on_column() > 1000);
+        route.set(order(10'000, 2));
+        route.set(order(0, 3));
+        CHECK(shop.on_function() == 0);
+        for (int i = 0; i < 600 && shop.on_column() > 0; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        CHECK(shop.on_column() == 0);
+    }
+
+    TEST_CASE("flags that a crash left behind are followed by the next daemon") {
+        if (!has_server()) return;
+        Shop shop(5000, flagged);
+        Route route(shop);
+        route.set(order(5000, 1));
+        route.stop();  // in the middle
+        route.restart();
+        CHECK(route.read().weight == Weight{5000});
+        CHECK_MESSAGE(has(followed(route), "all follow the route"), route.progress());
+        CHECK(shop.on_column() == shop.on_function());
+        // And so is what somebody did by hand, when canaryd reads it.
+        shop.by_hand(0, 2, "bob");
+        CHECK(route.read().by == "bob");
+        for (int i = 0; i < 600 && shop.on_column() > 0; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        CHECK(shop.on_column() == 0);
+    }
+
+    TEST_CASE("a table of users that somebody has locked stops the flags and not the route") {
+        if (!has_server()) return;
+        Shop shop(500, flagged);
+        Route route(shop);
+        shop.sql().write("begin");
+        shop.sql().write("lock table users");
+        route.set(order(5000, 1));
+        CHECK(route.read().weight == Weight{5000});
+        for (int i = 0; i < 200 && !has(route.progress(), "stopped"); ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds{50});
+        CHECK_MESSAGE(has(route.progress(), "stopped, tried again by itself"), route.progress());
+        route.set(order(0, 2));
+        CHECK(route.read().weight == nobody);
+        shop.sql().write("commit");
+        CHECK_MESSAGE(has(followed(route), "all follow the route"), route.progress());
+        CHECK(shop.on_column() == 0);
+    }
+
+    TEST_CASE("programs that ask the function only have no flags that follow") {
+        if (!has_server()) return;
+        Shop shop(100, flagged);
+        shop.readers = Readers::function;
+        Route route(shop);
+        route.set(order(5000, 1));
+        CHECK(route.read().weight == Weight{5000});
+        CHECK(route.progress().empty());
+        CHECK(shop.on_column() == 0);
+    }
+
+    TEST_CASE("canaryd.rollback() by hand is read with who and why, and an old raise loses") {
+        if (!has_server()) return;
+        Shop shop(100, flagged);
+        Route route(shop);
+        route.set(order(5000, 1));
+        shop.sql().read("select canaryd.rollback('too slow', $1)", flagged);
+        CHECK(route.read().weight == nobody);
+        CHECK_FALSE(route.read().by.empty());
+        CHECK(route.read().by != "canaryd");
+        CHECK(route.read().reason == "too slow");
+        route.set(order(5000, 2));
+        CHECK(route.read().weight == nobody);
+    }
+
+    TEST_CASE("a cut or refused connection is thrown, and the next order gets through") {
+        if (!has_server()) return;
+        Shop shop;
+        Route route(shop);
+        route.set(order(5000, 1));
+        shop.database().cut_connections();
+        CHECK(route.read().weight == Weight{5000});
+        const std::string alter = "alter database " + shop.database().name();
+        shop.database().admin().write(alter + " allow_connections false");
+        shop.database().cut_connections();
+        CHECK(has(route.failure(), "not currently accepting connections"));
+        CHECK_THROWS_AS(route.set(order(0, 2)), std::runtime_error);
+        shop.database().admin().write(alter + " allow_connections true");
+        route.set(order(0, 2));
+        CHECK(route.read().weight == nobody);
+    }
+
+    TEST_CASE("an order that waits for somebody's lock is undone and said, then taken") {
+        if (!has_server()) return;
+        Shop shop;
+        Route route(shop);
+        route.set(order(5000, 1));
+        shop.sql().write("begin");
+        shop.sql().write("select from canaryd.route for update");
+        std::string what;
+        try {
+            route.set(order(0, 2));
+        } catch (const std::runtime_error& error) {
+            what = error.what();
+        }
+        CHECK_MESSAGE(has(what, "lock timeout"), what);
+        CHECK(route.read().weight == Weight{5000});
+        shop.sql().write("rollback");
+        route.set(order(0, 2));
+        CHECK(route.read().weight == nobody);
+    }
+
+    TEST_CASE("a missing migration and a missing right say their mend") {
+        if (!has_server()) return;
+        Shop shop;
+        const std::string login = shop.database().name() + "_daemon";
+        shop.sql().execute("create role " + login + " login");
+        shop.log_in_as(login);
+        Route route(shop);
+        CHECK(has(route.failure(), "permission denied"));
+        CHECK(has(route.failure(), "canaryctl doctor"));
+        shop.sql().execute("drop schema canaryd cascade");
+        CHECK(has(route.failure(), "canaryctl migrate"));
+        shop.sql().execute("drop role " + login);
+    }
+}
+
+}  // namespace canaryd::testing
