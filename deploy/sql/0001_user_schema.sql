@@ -21,7 +21,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
       left join pg_attribute flag on flag.attrelid = c.oid and flag.attname = 'use_unified_webhook'
                                  and not flag.attisdropped
      where c.relnamespace = 'public'::regnamespace and c.relname in ('users', 'profiles')
-       and c.relkind in ('r', 'p') and not id.attisdropped
+       and c.relkind = 'r' and not id.attisdropped
      order by (flag.attname is not null) desc, c.relname = 'users' desc
      limit 1
 $$;
@@ -65,8 +65,8 @@ $$;
 
 create table if not exists public.migration_status (
     id serial primary key,
-    phase text not null check (phase in ('week4', 'week5', 'week6', 'week7+')),
-    percentage integer not null,
+    phase text check (phase in ('week4', 'week5', 'week6', 'week7+')),
+    percentage integer,
     total_users integer,
     unified_users integer,
     started_at timestamptz,
@@ -81,8 +81,8 @@ select 'week4', 0
 
 create table if not exists public.migration_rollbacks (
     id serial primary key,
-    phase text not null,
-    reason text not null,
+    phase text,
+    reason text,
     error_rate decimal(5, 2),
     latency_p95 integer,
     user_complaints integer,

@@ -86,8 +86,8 @@ begin
         return new;
     end if;
     if new.weight is distinct from old.weight then
-        if new.revision = old.revision and (new.by, new.reason) = (old.by, old.reason) then
-            new.by := canaryd.who();
+        if new.revision = old.revision and (new."by", new.reason) = (old."by", old.reason) then
+            new."by" := canaryd.who();
             new.reason := 'by hand';
         end if;
         new.revision := greatest(new.revision, old.revision + 1);

@@ -68,8 +68,9 @@ begin
         return case when canaryd.on_canary('unified-webhook', p_user_id::text)
                     then 'wa-webhook-unified' else 'legacy' end;
     end if;
-    if below > 0 and canaryd.bucket('unified-webhook', p_user_id) < below
-       and (lapses is null or lapses > clock_timestamp()) then
+    if below > 0 and (lapses is null or lapses > clock_timestamp())
+       and (below = 10000 and p_user_id is not null
+            or canaryd.bucket('unified-webhook', p_user_id) < below) then
         return 'wa-webhook-unified';
     end if;
     return 'legacy';
@@ -80,14 +81,16 @@ $$;
 -- It runs with the caller's rights, so that it is for the service's own connections.
 create or replace function public.webhook_route(p_user_id uuid) returns table (route text)
 language sql stable parallel safe as $$
-    select case when canary then 'wa-webhook-unified' else 'legacy' end
-      from (select case
-                when r.pinned or r.drawn_weight > 0
-                    then canaryd.on_canary('unified-webhook', p_user_id::text)
-                when r.rest_weight = 0 or r.valid_until <= clock_timestamp() then false
-                else canaryd.bucket('unified-webhook', p_user_id) < r.rest_weight
-            end as canary
-              from canaryd.route r where r.name = 'unified-webhook') answer
+    select case when (
+        select case
+                   when r.pinned or r.drawn_weight > 0
+                       then canaryd.on_canary('unified-webhook', p_user_id::text)
+                   when r.rest_weight = 0 or r.valid_until <= clock_timestamp() then false
+                   else r.rest_weight = 10000 and p_user_id is not null
+                        or canaryd.bucket('unified-webhook', p_user_id) < r.rest_weight
+               end
+          from canaryd.route r where r.name = 'unified-webhook'
+    ) then 'wa-webhook-unified' else 'legacy' end
 $$;
 
 -- Sticky and monotone: 10 % stay when it becomes 50 %, and lowering sends only the excess back.
@@ -99,7 +102,7 @@ declare
     wanted integer := target_percentage * 100;
     r canaryd.route;
     began timestamptz := clock_timestamp();
-    following record;
+    flags_done boolean := false;
 begin
     if wanted is null or wanted not between 0 and 10000 then
         raise exception 'target_percentage is a number from 0 to 100, not %',
@@ -126,12 +129,11 @@ begin
     end if;
     -- Without canaryd nobody else moves the flags. It would take too long here on a large table.
     loop
-        exit when r.managed;
-        select * into following from canaryd.follow_flags('unified-webhook');
-        exit when following.done or clock_timestamp() > began + interval '2 s';
+        exit when flags_done or r.managed or clock_timestamp() > began + interval '2 s';
+        select done into flags_done from canaryd.follow_flags('unified-webhook');
     end loop;
     execute format('select count(*) from %s', canaryd.user_table()) into total_count;
-    if following.done then
+    if flags_done then
         execute format('select count(*) from %s where use_unified_webhook', canaryd.user_table())
             into assigned_count;
     else

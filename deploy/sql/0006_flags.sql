@@ -155,7 +155,7 @@ begin
 end
 $$;
 
--- A pin reaches the column at once: one row.
+-- A pin reaches the column at once, or when the row's lock is gone: it holds the route meanwhile.
 create or replace function canaryd.pin_changes() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -163,6 +163,7 @@ declare
     of_new text;
     it text;
     should boolean;
+    waits boolean;
 begin
     if tg_op <> 'INSERT' and old.name = 'unified-webhook' then
         of_old := old.user_id;
@@ -174,10 +175,17 @@ begin
         continue when it is null or it !~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$';
         perform canaryd.act(true);
         should := canaryd.on_canary('unified-webhook', it, false);
-        execute format('update %s set use_unified_webhook = $1 '
-                       'where id = $2 and use_unified_webhook is distinct from $1',
+        execute format('update %1$s set use_unified_webhook = $1 where ctid = '
+                       '(select ctid from %1$s where id = $2 for no key update skip locked) '
+                       'and use_unified_webhook is distinct from $1',
                        canaryd.user_table()) using should, it::uuid;
         perform canaryd.act(false);
+        execute format('select exists (select from %s where id = $2 '
+                       'and use_unified_webhook is distinct from $1)',
+                       canaryd.user_table()) into waits using should, it::uuid;
+        if waits then
+            update canaryd.flags set decided = -1 where name = 'unified-webhook';
+        end if;
     end loop;
     return null;
 end
@@ -196,4 +204,12 @@ create or replace trigger canaryd_pins_flag after insert or update or delete on 
 
 revoke all on all functions in schema canaryd from public;
 revoke all on all procedures in schema canaryd from public;
+-- assign_users_to_unified_webhook() calls it with its owner's rights.
+do $$
+begin
+    execute format('grant execute on function canaryd.follow_flags(text, integer) to %I',
+                   (select pg_get_userbyid(proowner) from pg_proc where oid =
+                    'public.assign_users_to_unified_webhook(integer)'::regprocedure));
+end
+$$;
 insert into canaryd.applied (file) values ('0006_flags.sql') on conflict do nothing;

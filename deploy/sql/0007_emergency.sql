@@ -33,7 +33,7 @@ declare
 begin
     select * into e from canaryd.emergency where id = new.id;
     insert into canaryd.route as r (name, weight, revision, by, reason)
-    values (e.name, 0, 1, e.by, e.reason)
+    values (e.name, 0, 1, e."by", e.reason)
     on conflict (name) do update
        set weight = 0, revision = r.revision + 1, by = excluded.by, reason = excluded.reason;
     return null;
@@ -200,8 +200,8 @@ begin
     select id into it from public.migration_status
      where phase = p_phase order by id limit 1 for update;
     if not found then
-        insert into public.migration_status (phase, percentage, started_at)
-        values (p_phase, p_percentage, null) returning id into it;
+        insert into public.migration_status (phase, percentage)
+        values (p_phase, p_percentage) returning id into it;
     end if;
     update public.migration_status m
        set percentage = p_percentage, total_users = everybody,

@@ -30,10 +30,10 @@ begin
         execute format($f$
             create or replace function public.get_webhook_route(p_user_id uuid) returns text
             language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
-                select case when exists (select from %s where id = p_user_id
-                                                          and use_unified_webhook)
+                select case when exists (select from public.%I where id = p_user_id
+                                                                 and use_unified_webhook)
                             then 'wa-webhook-unified' else 'legacy' end
-            $body$ $f$, canaryd.user_table());
+            $body$ $f$, (select relname from pg_class where oid = canaryd.user_table()));
     end if;
     if not exists (select from canaryd.replaced where signature like '%assign_users%') then
         drop function if exists public.assign_users_to_unified_webhook(integer);

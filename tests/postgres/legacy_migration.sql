@@ -24,24 +24,24 @@ create index idx_webhook_metrics_status on public.webhook_metrics (status, creat
 
 create table public.migration_status (
     id serial primary key,
-    phase text not null check (phase in ('week4', 'week5', 'week6', 'week7+')),
-    percentage integer not null,
+    phase text check (phase in ('week4', 'week5', 'week6', 'week7+')),
+    percentage integer,
     total_users integer,
     unified_users integer,
-    started_at timestamptz not null default now(),
+    started_at timestamptz,
     completed_at timestamptz,
     success_criteria_met boolean default false,
     notes text,
-    created_at timestamptz not null default now()
+    created_at timestamptz default now()
 );
 create table public.migration_rollbacks (
     id serial primary key,
-    phase text not null,
-    reason text not null,
+    phase text,
+    reason text,
     error_rate decimal(5, 2),
     latency_p95 integer,
     user_complaints integer,
-    rolled_back_at timestamptz not null default now(),
+    rolled_back_at timestamptz default now(),
     rolled_back_by text
 );
 insert into public.migration_status (phase, percentage) values ('week4', 0);

@@ -78,13 +78,12 @@ class Database:
                          f"where name = '{NAME}'")[0]
         return int(row[0]), int(row[1]), row[2], row[3]
 
-    def on_canary(self):
-        rows = self.query(f"select id from {self.users} where get_webhook_route(id) = '{CANARY}'")
+    def on_canary(self, table="users"):
+        rows = self.query(f"select id from {table} where get_webhook_route(id) = '{CANARY}'")
         return {row[0] for row in rows}
 
-    def flagged(self):
-        return {row[0] for row in self.query(f"select id from {self.users} "
-                                             "where use_unified_webhook")}
+    def flagged(self, table="users"):
+        return {row[0] for row in self.query(f"select id from {table} where use_unified_webhook")}
 
     def follow(self, blocks=64, calls=10_000):
         """Batches until done, each a transaction of its own; the rows that they changed."""
@@ -96,10 +95,6 @@ class Database:
             if done == "t":
                 break
         return changed
-
-    @property
-    def users(self):
-        return self.value("select canaryd.user_table()")
 
 
 class World:

@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Routing in PostgreSQL: the rollback, the flags and the look-up, each beside what it replaces.
+
+    postgres_routing.py [--users N] [--seconds N] [rollback] [flags] [lookup]
+
+Starts a PostgreSQL of its own, with N users, 1000000 unless told, half of them on the canary. What
+is compared runs by turns in the same run: ratios hold on a busy machine, times do not.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "postgres"))
+import server as postgres  # noqa: E402
+from world import FILES, NAME, SQL  # noqa: E402
+
+PGBENCH = postgres.BIN / "pgbench"
+
+USERS = """
+create table users (id uuid primary key, email text, seen timestamptz);
+insert into users (id, email) select md5(n::text)::uuid, 'user-' || n || '@example.org'
+  from generate_series(1, {users}) n;
+"""
+PLANS_OWN = """
+create function plans_get_webhook_route(p_user_id uuid) returns text
+language plpgsql stable security definer as $$
+declare unified boolean;
+begin
+    select use_unified_webhook into unified from public.users where id = p_user_id;
+    if unified then return 'wa-webhook-unified'; end if;
+    return 'legacy';
+end $$;
+create table bare (name text primary key, weight integer, by text, reason text);
+insert into bare values ('one', 0, '', '');
+vacuum analyze;
+"""
+ID = "md5((:n)::text)::uuid"
+SCRIPTS = {  # name of a pgbench script: its text; :n is a random user
+    "flag": f"select use_unified_webhook from users where id = {ID};",
+    "plan": f"select plans_get_webhook_route({ID});",
+    "function": f"select get_webhook_route({ID});",
+    "inlined": f"select route from webhook_route({ID});",
+    "write": f"update users set seen = now() where id = {ID};",
+    "bare": "update bare set weight = 5000 - weight, by = 'x', reason = 'y' where name = 'one';",
+}
+
+
+class Bench:
+    def __init__(self, server, users, seconds):
+        self.server, self.users, self.seconds = server, users, seconds
+        self.folder = Path(tempfile.mkdtemp(prefix="canaryd-bench-"))
+        self.query, self.value = server.query, server.value
+        for name, text in SCRIPTS.items():
+            (self.folder / f"{name}.sql").write_text(
+                f"\\set n random(1, {users})\n{text}\n")
+        self.runs = 0
+
+    def prepare(self):
+        self.server.supabase()
+        self.query(USERS.format(users=self.users), user="owner")
+        self.server.legacy()
+        for path in [*FILES, SQL / "grants.sql"]:
+            self.server.file(path, user="owner")
+        self.query(PLANS_OWN)
+        self.order(5000)
+        self.follow()
+        self.query("vacuum analyze users")
+
+    def order(self, weight):
+        self.query(f"select canaryd.order_route('{NAME}', {weight}, revision + 1, null, 'canaryd', "
+                   f"'bench') from canaryd.served('{NAME}')")
+
+    def follow(self, pause=0):
+        self.server.psql("-q", "-c", f"call canaryd.follow('{NAME}', {pause})")
+
+    def start(self, script, clients=1, seconds=None, rate=None):
+        """pgbench in the background; finish() has its latencies in ms."""
+        self.runs += 1
+        log = self.folder / f"log-{self.runs}"
+        command = [PGBENCH, "-n", "-M", "prepared", "-c", str(clients), "-T",
+                   str(seconds or self.seconds), "-l", "--log-prefix", log,
+                   "-f", self.folder / f"{script}.sql", self.server.url()]
+        if rate:
+            command[1:1] = ["-R", str(rate)]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return run, log
+
+    def finish(self, started):
+        run, log = started
+        out, err = run.communicate()
+        if run.returncode != 0:
+            raise RuntimeError(err)
+        rate = float(re.search(r"^tps = ([0-9.]+)", out, re.M).group(1))
+        took = [int(line.split()[2]) / 1000 for path in self.folder.glob(log.name + ".*")
+                for line in path.read_text().splitlines()]
+        return rate, sorted(took)
+
+    def throughput(self, script, clients=4):
+        return self.finish(self.start(script, clients))[0]
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def quantile(values, share):
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+def say(what, figure, goal=""):
+    print(f"  {what:<66} {figure:>12}   {goal}", flush=True)
+
+
+def rollback(bench):
+    """An order and a bare update by turns, look-ups and writers beside. Then the plan's UPDATE."""
+    idle = bench.finish(bench.start("write", rate=200))[1]
+    looks = bench.start("function", clients=2, seconds=2 * bench.seconds, rate=1000)
+    writes = bench.start("write", seconds=2 * bench.seconds, rate=200)
+    times = {"order": [], "bare": []}
+    script = ["\\timing on"]
+    for n in range(200):
+        script += [f"select canaryd.order_route('{NAME}', 5000, {10**9 + 2 * n}, null, 'canaryd', "
+                   "'up');", "\\echo order",
+                   f"select canaryd.order_route('{NAME}', 0, {10**9 + 2 * n + 1}, null, 'canaryd', "
+                   "'down');", "\\echo bare", SCRIPTS["bare"], "\\echo none"]
+    out = bench.server.psql("-q", "-t", sql="\n".join(script))
+    label = "none"
+    for line in out.splitlines():
+        if line in ("order", "bare", "none"):
+            label = line
+        elif line.startswith("Time:") and label in times:
+            times[label].append(float(line.split()[1]))
+    _, beside = bench.finish(writes)
+    bench.finish(looks)
+    order, bare = sorted(times["order"]), sorted(times["bare"])
+    bench.order(5000)
+    bench.follow()
+    bench.query("alter table users disable trigger user")
+    began = time.monotonic()
+    bench.query("update users set use_unified_webhook = false")
+    plan = (time.monotonic() - began) * 1000
+    bench.query("alter table users enable trigger user; delete from canaryd.flags")
+    bench.follow()
+    bench.query("vacuum analyze users")
+    say("an order to nobody until it is committed, p50 / p99",
+        f"{statistics.median(order):.2f} / {quantile(order, 0.99):.2f} ms")
+    say("the same against a bare update of one row, p50",
+        f"{statistics.median(order) / statistics.median(bare):.2f} x", "goal: at most 3")
+    say("the same, p99", f"{quantile(order, 0.99) / quantile(bare, 0.99):.2f} x",
+        "goal: at most 5")
+    say(f"the plan's UPDATE of {bench.users} users against it",
+        f"{plan / statistics.median(order):.0f} x", "goal: at least 10000 at 10 M users")
+    say("writers' p50 beside it, against idle",
+        f"{statistics.median(beside) / statistics.median(idle):.2f} x", "goal: at most 1.5")
+
+
+def flags(bench):
+    """From nobody to half of the users and back, look-ups beside."""
+    bench.order(0)
+    bench.follow()
+    bench.query("vacuum full users; analyze users")
+    size = int(bench.value("select pg_relation_size('users')"))
+    idle = bench.finish(bench.start("flag", rate=500))[1]
+    grown, beside, took = size, [], []
+    for weight in (5000, 0):
+        bench.order(weight)
+        seconds = max(5, bench.users // 20_000)
+        looks = bench.start("flag", seconds=seconds, rate=500)
+        began = time.monotonic()
+        bench.follow(pause=0.01)
+        took.append(time.monotonic() - began)
+        looks[0].terminate()
+        looks[0].wait()
+        beside += [int(line.split()[2]) / 1000
+                   for path in bench.folder.glob(looks[1].name + ".*")
+                   for line in path.read_text().splitlines() if len(line.split()) >= 6]
+        grown = max(grown, int(bench.value("select pg_relation_size('users')")))
+    beside.sort()
+    say("flags follow 0 to 50 % / back", f"{took[0]:.1f} / {took[1]:.1f} s")
+    say("look-ups' p99 meanwhile, against idle",
+        f"{quantile(beside, 0.99) / quantile(idle, 0.99):.2f} x", "goal: at most 1.5")
+    say("the table's size after both, against before", f"{grown / size:.2f} x",
+        "goal: at most 1.5")
+
+
+def lookup(bench):
+    """Each form by turns, four clients, prepared; the median of the rounds."""
+    names = ("flag", "plan", "function", "inlined")
+    rounds = {name: [] for name in names}
+    for name in names:
+        bench.finish(bench.start(name, 4, seconds=1))  # caches
+    for _ in range(5):
+        for name in names:
+            rounds[name].append(bench.throughput(name))
+    rate = {name: statistics.median(times) for name, times in rounds.items()}
+    large = bench.users >= 10_000_000
+    say("get_webhook_route against the plan's own function",
+        f"{rate['function'] / rate['plan']:.2f} x", "goal: at least 1.25")
+    say("get_webhook_route against a prepared look at the flag",
+        f"{rate['function'] / rate['flag']:.2f} x",
+        f"goal: at least {1.1 if large else 0.9}")
+    say("webhook_route, inlined, against the same", f"{rate['inlined'] / rate['flag']:.2f} x",
+        "goal: at least 1.2" if large else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("what", nargs="*", metavar="WHAT")
+    options = parser.parse_args()
+    every = {"rollback": rollback, "flags": flags, "lookup": lookup}
+    if postgres.missing():
+        print(f"postgres_routing: {postgres.missing()}", file=sys.stderr)
+        return 1
+    unknown = set(options.what) - set(every)
+    if unknown:
+        print(f"postgres_routing: {', '.join(unknown)}: one of {', '.join(every)}", file=sys.stderr)
+        return 64
+    print(f"tests/bench/postgres_routing.py --users {options.users}: {os.cpu_count()} cores, "
+          f"{platform.machine()}, load {os.getloadavg()[0]:.1f}")
+    settings = {"shared_buffers": "256MB" if options.users < 5_000_000 else "1GB",
+                "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
+    with postgres.Postgres(settings) as server:
+        bench = Bench(server, options.users, options.seconds)
+        try:
+            bench.prepare()
+            for name in options.what or every:
+                every[name](bench)
+        finally:
+            bench.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
