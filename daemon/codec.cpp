@@ -50,8 +50,9 @@ static_assert(all_described<InBlock, Count, Burst, Latencies, Tally, Window, Loo
 static_assert(all_described<Waited, Waiting, Ledger>());
 static_assert(all_described<Paused, Hold, TriggerState, SegmentState, Seen, Rollout, Notice>());
 static_assert(all_described<Served, event::Started, event::Looked, event::Peeked, event::RouteRead,
-                            event::RaiseLapsed, event::Pause, event::Resume, event::Promote,
-                            event::RollBack, event::Extend, event::Finish, event::Acknowledge>());
+                            event::RaiseLapsed, event::StoreWentBack, event::Pause, event::Resume,
+                            event::Promote, event::RollBack, event::Extend, event::Finish,
+                            event::Acknowledge>());
 // What these hold besides is an event's alternative and an entry's event.
 static_assert(members_of<Event>() == described_members_of<Event>() + 1);
 static_assert(members_of<JournalEntry>() == described_members_of<JournalEntry>() + 1);

@@ -168,6 +168,7 @@ constexpr void fields(Visit& visit, Of<Rollout>) {
     visit("applied", &Rollout::applied);
     visit("ordered", &Rollout::ordered);
     visit("route_from", &Rollout::route_from);
+    visit("forgotten", &Rollout::forgotten);
     visit("raise_expires", &Rollout::raise_expires);
     visit("started", &Rollout::started);
     visit("applied_since", &Rollout::applied_since);
@@ -250,6 +251,14 @@ constexpr void fields(Visit& visit, Of<event::RouteRead>) {
 
 template <class Visit>
 constexpr void fields(Visit&, Of<event::RaiseLapsed>) {}
+
+template <class Visit>
+constexpr void fields(Visit& visit, Of<event::StoreWentBack>) {
+    visit("revision", &event::StoreWentBack::revision);
+    visit("weight", &event::StoreWentBack::weight);
+    visit("rolled_back", &event::StoreWentBack::rolled_back);
+    visit("witness", &event::StoreWentBack::witness);
+}
 
 template <class Visit>
 constexpr void fields(Visit& visit, Of<event::Pause>) {

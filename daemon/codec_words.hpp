@@ -56,6 +56,8 @@ constexpr std::string_view word(Hold::Kind kind) {
             return "confirmation";
         case Hold::Kind::unconfirmed:
             return "unconfirmed";
+        case Hold::Kind::store_went_back:
+            return "store_went_back";
     }
     return {};
 }
@@ -126,6 +128,9 @@ constexpr std::string_view word(Of<event::RouteRead>) {
 }
 constexpr std::string_view word(Of<event::RaiseLapsed>) {
     return "raise_lapsed";
+}
+constexpr std::string_view word(Of<event::StoreWentBack>) {
+    return "store_went_back";
 }
 constexpr std::string_view word(Of<event::Pause>) {
     return "pause";

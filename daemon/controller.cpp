@@ -124,7 +124,8 @@ void Controller::Impl::take_in(const std::shared_ptr<Entry>& entry) {
     }
 }
 
-Async<> Controller::Impl::run(std::function<void()> loaded_now) {
+/// Everything that is stored becomes an entry; from then on it is watched, steered and told about.
+Async<> Controller::Impl::load() {
     std::vector<Loaded> known =
         co_await with_deadline(clock, store_limit, "loading the store", store.load());
     for (Loaded& one : known) {
@@ -142,16 +143,35 @@ Async<> Controller::Impl::run(std::function<void()> loaded_now) {
         entry->rollout = std::move(one.rollout);
         entries[entry->rollout.id] = entry;
     }
-    const auto all = entries;
-    for (const auto& [id, entry] : all) take_in(entry);
     const std::vector<Owed> owed =
         co_await with_deadline(clock, store_limit, "loading the outbox", store.owed());
     for (const Owed& one : owed) {
         const auto found = entries.find(one.message.rollout);
         if (found != entries.end()) enqueue(*found->second, one);
     }
+}
+
+Async<> Controller::Impl::run(std::function<void()> serving) {
+    co_await stand_by(serving);
+    for (bool done = false; !done;) {
+        entries.clear();
+        std::exception_ptr error;
+        try {
+            co_await load();
+            done = true;
+            store_trouble.clear();
+        } catch (const StoreReadOnly& trouble) {
+            if (guards.lease == nullptr) error = std::current_exception();
+            store_trouble = trouble.what();
+        }
+        if (error) std::rethrow_exception(error);
+        if (!done) co_await sleep_until(clock, clock.steady() + stand_by_every);
+    }
+    const auto all = entries;
+    co_await compare_with_marks(all);
+    for (const auto& [id, entry] : all) take_in(entry);
     loaded = true;
-    if (loaded_now) loaded_now();
+    if (serving) serving();
     for (;;) {
         while (inbox.empty()) co_await inbox_wake.wait();
         const auto item = std::move(inbox.front());
@@ -210,8 +230,17 @@ Async<> Controller::Impl::start(std::shared_ptr<Item> item) {
         co_await apply(entry, std::move(event), item->reply);
         co_return;
     }
-    const std::uint64_t earlier = co_await with_deadline(clock, store_limit, "counting rollouts",
-                                                         store.count_of(entry->policy.name));
+    std::uint64_t earlier = 0;
+    try {
+        earlier = co_await with_deadline(clock, store_limit, "counting rollouts",
+                                         store.count_of(entry->policy.name));
+    } catch (const StoreReadOnly&) {
+        error = std::current_exception();
+    }
+    if (error) {
+        fail(item->reply, error);
+        co_return;
+    }
     event::Started started;
     started.id = entry->policy.name + "-" + std::to_string(earlier + 1);
     started.policy_text = item->start->policy_text;
@@ -256,7 +285,7 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
         }
         if (unknown) {
             // A lowering is carried out even now; then the process ends and reads again.
-            if (lowers) co_await set_route(entry);
+            if (lowers) co_await lower_at_last(entry);
             std::rethrow_exception(unknown);
         }
         fail(reply, trouble);
@@ -264,6 +293,7 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     }
     store_trouble.clear();
     entry->rollout = transition.next;
+    if (guards.marks != nullptr) guards.marks->write(entry->rollout);
     for (const Owed& one : owed) enqueue(*entry, one);
     entry->steer_wake.ring();
     entry->watch_wake.ring();
@@ -291,15 +321,17 @@ std::shared_ptr<Entry> Controller::Impl::find(const std::string& rollout) const 
 }
 
 Controller::Controller(asio::any_io_executor executor, Clock& clock, Store& store,
-                       PortsMaker make_ports)
-    : impl_(std::make_unique<Impl>(std::move(executor), clock, store, std::move(make_ports))) {}
+                       PortsMaker make_ports, Guards guards)
+    : impl_(std::make_unique<Impl>(std::move(executor), clock, store, std::move(make_ports),
+                                   guards)) {}
 Controller::~Controller() = default;
 
-Async<> Controller::run(std::function<void()> loaded) {
-    return impl_->run(std::move(loaded));
+Async<> Controller::run(std::function<void()> serving) {
+    return impl_->run(std::move(serving));
 }
 
 Async<Transition> Controller::start(std::string policy_text, std::string policy_file, Actor by) {
+    impl_->refuse_standing_by();
     const auto item = std::make_shared<Item>();
     item->start = StartRequest{std::move(policy_text), std::move(policy_file)};
     item->by = std::move(by);
@@ -307,6 +339,7 @@ Async<Transition> Controller::start(std::string policy_text, std::string policy_
 }
 
 Async<Transition> Controller::submit(std::string rollout, What what, Actor by) {
+    impl_->refuse_standing_by();
     const auto item = std::make_shared<Item>();
     item->entry = impl_->find(rollout);
     if (!item->entry) throw std::out_of_range("no rollout called " + rollout);

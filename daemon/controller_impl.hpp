@@ -77,26 +77,32 @@ struct Item {
 };
 
 struct Controller::Impl {
-    Impl(asio::any_io_executor on, Clock& time, Store& record, PortsMaker maker)
+    Impl(asio::any_io_executor on, Clock& time, Store& record, PortsMaker maker, Guards guard)
         : executor(on),
           clock(time),
           store(record),
           make_ports(std::move(maker)),
+          guards(guard),
           inbox_wake(std::move(on)) {}
 
     asio::any_io_executor executor;
     Clock& clock;
     Store& store;
     PortsMaker make_ports;
+    Guards guards;
     std::map<std::string, std::shared_ptr<Entry>> entries;  // by rollout id
     std::deque<std::shared_ptr<Item>> inbox;
     Wake inbox_wake;
     bool loaded = false;
     std::optional<SteadyPoint> busy_since;
     std::string store_trouble;
+    std::string standby;        // who holds the lease, while it is not ours
+    bool stopping = false;      // the lease is being let go: nothing is ordered any more
+    SteadyPoint lease_until{};  // by our own clock, counted from when it was asked for
 
     // controller.cpp
-    Async<> run(std::function<void()> loaded_now);
+    Async<> run(std::function<void()> serving);
+    Async<> load();
     Async<Transition> ask(std::shared_ptr<Item> item);
     Async<Transition> ask(std::shared_ptr<Entry> entry, What what);
     Async<> decide(std::shared_ptr<Item> item);
@@ -106,6 +112,15 @@ struct Controller::Impl {
     void take_in(const std::shared_ptr<Entry>& entry);
     [[nodiscard]] std::shared_ptr<Entry> newest_of(const std::string& name) const;
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
+
+    // controller_lease.cpp
+    Async<> stand_by(std::function<void()>& serving);
+    Async<> show_what_is_stored();
+    Async<> renew_lease();
+    Async<> keep_lease();
+    Async<> confirm_lease(bool lowers);
+    void refuse_standing_by() const;
+    Async<> compare_with_marks(std::map<std::string, std::shared_ptr<Entry>> loaded_now);
 
     // controller_view.cpp
     [[nodiscard]] View view_of(const Entry& entry) const;
@@ -118,6 +133,7 @@ struct Controller::Impl {
     Async<> take_peek(std::shared_ptr<Entry> entry);
     Async<> read_route(std::shared_ptr<Entry> entry);
     Async<> set_route(std::shared_ptr<Entry> entry);
+    Async<> lower_at_last(std::shared_ptr<Entry> entry);
     [[nodiscard]] bool lease_is_due(const Entry& entry) const;
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };

@@ -5,6 +5,7 @@
 
 #include "canaryd/text.hpp"
 #include "daemon/controller_impl.hpp"
+#include "daemon/fields.hpp"
 #include "daemon/log.hpp"
 #include "daemon/stores/stores.hpp"
 
@@ -154,6 +155,23 @@ Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
     }
 }
 
+namespace {
+
+/// The row says which decision it follows. One that the store does not have was lost with a newer
+/// copy of it.
+std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
+                                                       const Rollout& rollout) {
+    const std::string before = rollout.id + " revision ";
+    if (served.by != engine.name || served.reason.rfind(before, 0) != 0) return std::nullopt;
+    const auto revision = read_whole(std::string_view(served.reason).substr(before.size()));
+    if (!revision.value || *revision.value < 0) return std::nullopt;
+    const auto decided = static_cast<std::uint64_t>(*revision.value);
+    if (decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
+    return event::StoreWentBack{decided, served.weight, false, "the route row"};
+}
+
+}  // namespace
+
 /// Reads what is served and asks for what follows from it. Throws what the router threw.
 Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     event::RouteRead read;
@@ -163,6 +181,10 @@ Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     entry->served = read.served;
     entry->served_at = clock.now();
     entry->route_tried = true;
+    if (auto forgotten = forgotten_by_store(read.served, entry->rollout)) {
+        What what = std::move(*forgotten);
+        co_await ask(entry, std::move(what));
+    }
     What what = std::move(read);
     co_await ask(entry, std::move(what));
 }
@@ -179,6 +201,8 @@ bool Controller::Impl::lease_is_due(const Entry& entry) const {
 /// Orders the newest decision, whatever it is by now.
 Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
     const Rollout& rollout = entry->rollout;
+    const Weight wanted = entry->unrecorded ? entry->unrecorded->weight : rollout.desired;
+    co_await confirm_lease(wanted == nobody || (entry->served && wanted < entry->served->weight));
     Order order;
     order.name = rollout.name.empty() ? entry->policy.name : rollout.name;
     order.weight = entry->unrecorded ? entry->unrecorded->weight : rollout.desired;
@@ -199,6 +223,15 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
                            entry->ports.router->set(std::move(order)));
     entry->leased_until = until;
     entry->lease_lifted = !until;
+}
+
+/// Before the process ends: what the route says to it is of no account any more.
+Async<> Controller::Impl::lower_at_last(std::shared_ptr<Entry> entry) {
+    try {
+        co_await set_route(entry);
+    } catch (const std::exception& error) {
+        log(Level::error, "route of " + entry->policy.name + ": " + error.what());
+    }
 }
 
 Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
@@ -229,6 +262,8 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
             if (lease_is_due(*entry) && !superseded()) co_await set_route(entry);
             entry->router_error.clear();
             if (entry->rollout.applied == entry->rollout.desired) backoff = least;
+        } catch (const LeaseLost&) {
+            throw;
         } catch (const std::exception& error) {
             if (entry->router_error.empty()) {
                 log(Level::warning, "route of " + entry->policy.name + ": " + error.what());

@@ -49,6 +49,7 @@ Health Controller::health() const {
     const SteadyPoint now = impl_->clock.steady();
     health.ready = impl_->loaded;
     health.store_trouble = impl_->store_trouble;
+    health.standby = impl_->standby;
     if (impl_->busy_since) health.busy = now - *impl_->busy_since;
     for (const auto& [id, entry] : impl_->entries) {
         const Rollout& rollout = entry->rollout;
@@ -82,6 +83,7 @@ Async<std::vector<JournalEntry>> Controller::journal(std::string rollout, std::u
 }
 
 Async<std::vector<std::string>> Controller::notify_test(std::string rollout, Actor by) {
+    impl_->refuse_standing_by();
     const auto entry = impl_->find(rollout);
     if (!entry) throw std::out_of_range("no rollout called " + rollout);
     std::vector<std::string> outcome;

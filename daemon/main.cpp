@@ -19,6 +19,7 @@
 #include "daemon/clock.hpp"
 #include "daemon/http/server.hpp"
 #include "daemon/log.hpp"
+#include "daemon/marks.hpp"
 #include "daemon/notifiers/notifiers.hpp"
 #include "daemon/routers/routers.hpp"
 #include "daemon/sources/sources.hpp"
@@ -74,14 +75,15 @@ std::string pool_of(const Settings& settings, const std::string& port,
 }
 
 PortsMaker ports_maker(const Settings& settings, Pools& pools, Clock& clock,
-                       asio::any_io_executor notifiers) {
-    return [&settings, &pools, &clock, notifiers](const Policy& policy) {
+                       asio::any_io_executor notifiers, OpenedStore::RouteMaker with_store) {
+    return [&settings, &pools, &clock, notifiers, with_store](const Policy& policy) {
         Ports ports;
         ports.source =
             make_source(policy, settings,
                         pools.of(pool_of(settings, "source", policy.source.connection)), clock);
         ports.router = make_router(policy, settings,
                                    pools.of(pool_of(settings, "router", policy.router.connection)));
+        if (with_store) ports.router = with_store(policy, std::move(ports.router));
         for (const NotifySpec& spec : policy.notify) {
             ports.notifiers.push_back(make_notifier(spec, settings, notifiers));
         }
@@ -90,6 +92,7 @@ PortsMaker ports_maker(const Settings& settings, Pools& pools, Clock& clock,
 }
 
 std::string status_line(const Health& health, TimePoint now) {
+    if (!health.standby.empty()) return health.standby;
     std::string line =
         std::to_string(health.rollouts) + " running, " + std::to_string(health.paused) +
         " paused, " + std::to_string(health.held) + " held; last look " +
@@ -113,7 +116,9 @@ Async<> supervise(Clock& clock, Controller& controller) {
     for (;;) {
         const Health health = controller.health();
         const std::string status = status_line(health, clock.now());
-        if (health.ready && !ready) {
+        // One that stands by, or waits for its database, has started as well.
+        const bool up = health.ready || !health.standby.empty() || !health.store_trouble.empty();
+        if (up && !ready) {
             ready = true;
             systemd::ready(status);
             log(Level::notice, "ready: " + status);
@@ -141,7 +146,7 @@ void reload(const Arguments& arguments) {
     systemd::ready("reloaded");
 }
 
-Async<> obey_signals(asio::io_context& io, const Arguments& arguments) {
+Async<> obey_signals(asio::io_context& io, Controller& controller, const Arguments& arguments) {
     asio::signal_set signals(io, SIGTERM, SIGINT, SIGHUP);
     for (;;) {
         const int signal = co_await signals.async_wait(asio::use_awaitable);
@@ -150,6 +155,11 @@ Async<> obey_signals(asio::io_context& io, const Arguments& arguments) {
     }
     systemd::stopping();
     log(Level::notice, "stopping; what is stored carries on at the next start");
+    try {
+        co_await controller.stop();
+    } catch (const std::exception& error) {
+        log(Level::warning, error.what());
+    }
     io.stop();
 }
 
@@ -157,7 +167,10 @@ int serve(const Arguments& arguments, const Settings& settings) {
     asio::io_context io{1};
     const auto clock = make_system_clock(io.get_executor());
     Pools pools;
-    const auto store = make_store(settings, pools.of(settings.store_path));
+    const StorePools store_pools{pools.of(settings.store_path), pools.of("the lease"),
+                                 pools.of("routes of the store")};
+    const OpenedStore opened = make_store(settings, store_pools);
+    const auto marks = make_marks(settings.store_path + ".marks");
     // The notifiers' loop may hang in a name look-up: nobody waits for it, so it is never
     // destroyed.
     asio::io_context& notifier_io = *new asio::io_context{1};
@@ -165,20 +178,25 @@ int serve(const Arguments& arguments, const Settings& settings) {
         const auto work = asio::make_work_guard(notifier_io);
         notifier_io.run();
     }).detach();
-    Controller controller(io.get_executor(), *clock, *store,
-                          ports_maker(settings, pools, *clock, notifier_io.get_executor()));
+    Controller controller(
+        io.get_executor(), *clock, *opened.store,
+        ports_maker(settings, pools, *clock, notifier_io.get_executor(), opened.with_store),
+        Guards{opened.lease.get(), marks.get()});
     // A command that waited in a passed socket must find its rollout: nobody is served before.
     std::optional<http::Server> server;
     const auto listen = [&] { server.emplace(io.get_executor(), *clock, controller, settings); };
     int code = ok;
     asio::co_spawn(io, controller.run(listen), or_die);
     asio::co_spawn(io, supervise(*clock, controller), or_die);
-    asio::co_spawn(io, obey_signals(io, arguments), or_die);
+    asio::co_spawn(io, obey_signals(io, controller, arguments), or_die);
     try {
         io.run();
     } catch (const StoreUnusable& error) {
         log(Level::critical, error.what());
         code = config;
+    } catch (const LeaseLost& error) {
+        log(Level::critical, error.what());
+        code = in_use;
     } catch (const std::exception& error) {
         log(Level::critical, std::string("stopping at once: ") + error.what());
         code = io_failed;
@@ -202,7 +220,7 @@ int run(int argc, char** argv) {
     app.set_version_flag("--version", std::string("canaryd ") + CANARYD_VERSION);
     app.footer(
         "Exit codes: 0 stopped, 64 usage, 70 internal, 74 I/O (unknown outcome; start "
-        "again), 75 the store is in use, 78 configuration.");
+        "again), 75 the store is in use, or another daemon took its lease, 78 configuration.");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -46,9 +46,28 @@ bool is_loopback_url(std::string_view url) {
 void read_store(Fields& fields, Settings& settings) {
     auto store = fields.mapping("store");
     if (!store) return;
-    assign(settings.store_kind, store->word("kind", {"sqlite"}, {"postgres"}));
+    store->known({"kind", "path", "connection"});
+    assign(settings.store_kind, store->word("kind", {"sqlite", "postgres"}));
+    const bool postgres = settings.store_kind == "postgres";
+    if (postgres) store->require({"connection"});
+    if (postgres && store->has("path")) store->problem("path", "belongs to kind sqlite; remove it");
+    if (!postgres && store->has("connection")) {
+        store->problem("connection", "belongs to kind postgres; remove it");
+    }
     assign(settings.store_path, store->text("path", {.longest = 4000}));
-    store->later({"connection"});
+    assign(settings.store_connection, store->text("connection", {.longest = 63}));
+    const auto named = settings.connections.find(settings.store_connection);
+    if (settings.store_connection.empty()) {
+        // said, or of no account
+    } else if (named == settings.connections.end()) {
+        store->problem("connection", as_written(settings.store_connection) +
+                                         " is not among the connections; write the name of one of "
+                                         "kind postgres");
+    } else if (named->second.kind != "postgres") {
+        store->problem("connection", as_written(settings.store_connection) + " is of kind " +
+                                         named->second.kind +
+                                         "; a store needs one of kind postgres");
+    }
     store->done();
 }
 
@@ -162,12 +181,12 @@ void read_connections(Fields& fields, Settings& settings) {
 }
 
 void read_settings(Fields& fields, Settings& settings) {
-    read_store(fields, settings);
     assign(settings.policies, fields.text("policies", {.longest = 4000}));
     read_listen(fields, settings);
     // The kernel's sockaddr_un holds 108 bytes with the zero at its end.
     assign(settings.socket, fields.text("socket", {.longest = 107}));
     read_connections(fields, settings);
+    read_store(fields, settings);
     if (auto log = fields.mapping("log")) {
         assign(settings.log_level,
                log->word("level", {"debug", "info", "notice", "warning", "error"}));

@@ -186,6 +186,27 @@ TEST_SUITE("settings") {
               "canaryd.yaml:3:36: connections.b.dsn: belongs to kind postgres; remove it\n");
     }
 
+    TEST_CASE("a store is a file of its own or a connection of kind postgres") {
+        const std::string connections =
+            "connections:\n"
+            "  shop: {kind: postgres, dsn: \"postgresql:///shop\"}\n"
+            "  file: {kind: sqlite, path: /a}\n";
+        const Settings settings =
+            settings_of("store: {kind: postgres, connection: shop}\n" + connections, "/srv/state");
+        CHECK(settings.store_kind == "postgres");
+        CHECK(settings.store_connection == "shop");
+        CHECK(settings.store_path == "/srv/state/canaryd.db");
+        CHECK(problems_of("store: {kind: postgres}\n") ==
+              "canaryd.yaml:1:8: store.connection: is missing and has no default; add it\n");
+        CHECK(problems_of("store: {kind: postgres, connection: file}\n" + connections) ==
+              "canaryd.yaml:1:37: store.connection: \"file\" is of kind sqlite; a store needs one of "
+              "kind postgres\n");
+        CHECK(problems_of("store: {kind: postgres, connection: shop, path: /b}\n" + connections) ==
+              "canaryd.yaml:1:49: store.path: belongs to kind sqlite; remove it\n");
+        CHECK(problems_of("store: {connection: shop}\n" + connections) ==
+              "canaryd.yaml:1:21: store.connection: belongs to kind postgres; remove it\n");
+    }
+
     TEST_CASE("all mistakes of canaryd.yaml are named at once, with their places") {
         CHECK(problems_of("store: {kind: postgres, connection: supabase}\n"
                           "listn: off\n"
@@ -195,8 +216,8 @@ TEST_SUITE("settings") {
                           "  \"a b\": {kind: sqlite, path: /a}\n"
                           "log: {level: verbose}\n"
                           "policies:\n") ==
-              "canaryd.yaml:1:15: store.kind: \"postgres\" is not supported yet; write sqlite\n"
-              "canaryd.yaml:1:25: store.connection: not supported yet; remove it\n"
+              "canaryd.yaml:1:37: store.connection: \"supabase\" is not among the connections; write "
+              "the name of one of kind postgres\n"
               "canaryd.yaml:2:1: listn: unknown field; did you mean \"listen\"?\n"
               "canaryd.yaml:4:12: connections.metrics.path: is missing and has no default; add it\n"
               "canaryd.yaml:5:8: connections.ops.webhook: is missing and has no default; add it\n"

@@ -264,10 +264,14 @@ TEST_SUITE("store") {
         Loop loop;
         Settings settings;
         settings.store_path = folder.file();
-        CHECK(make_store(settings, loop.executor()) != nullptr);
+        const StorePools pools{loop.executor(), loop.executor(), loop.executor()};
+        const OpenedStore opened_store = make_store(settings, pools);
+        CHECK(opened_store.store != nullptr);
+        CHECK(opened_store.lease == nullptr);
         settings.store_kind = "stone";
-        CHECK_THROWS_WITH_AS(make_store(settings, loop.executor()),
-                             "store.kind: \"stone\" is not known; known: sqlite", StoreUnusable);
+        CHECK_THROWS_WITH_AS(make_store(settings, pools),
+                             "store.kind: \"stone\" is not known; known: sqlite, postgres",
+                             StoreUnusable);
     }
 
     TEST_CASE("a journal that was tampered with is refused at start, naming the first bad entry") {

@@ -53,6 +53,7 @@ Transition on_looked(Draft draft, const event::Looked& looked);
 Transition on_peeked(Draft draft, const event::Peeked& peeked);
 Transition on_route_read(Draft draft, const Served& served);
 Transition on_raise_lapsed(Draft draft);
+Transition on_store_went_back(Draft draft, const event::StoreWentBack& event);
 Transition on_command(Draft draft, const event::Pause& command);
 Transition on_command(Draft draft, const event::Resume& command);
 Transition on_command(Draft draft, const event::Promote& command);

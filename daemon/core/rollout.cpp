@@ -267,6 +267,26 @@ Transition on_raise_lapsed(Draft draft) {
     return std::move(draft).done(why);
 }
 
+Transition on_store_went_back(Draft draft, const event::StoreWentBack& event) {
+    const Rollout& now = draft.before;
+    if (now.over() || event.revision <= std::max(now.revision, now.forgotten)) {
+        return draft.forget();
+    }
+    draft.next.forgotten = event.revision;
+    const std::string why = "the store is at revision " + std::to_string(now.revision) + " of " +
+                            now.id + " and " + event.witness + " remembers revision " +
+                            std::to_string(event.revision) + " at " + text::weight(event.weight) +
+                            (event.rolled_back ? ", rolled back" : "") +
+                            ": it is an older copy (a backup, or a standby that lagged behind)";
+    if (event.rolled_back) {
+        draft.roll_back(why);
+        return std::move(draft).done(why);
+    }
+    draft.order_lower(std::min(now.desired, event.weight));
+    draft.add_hold(Hold::Kind::store_went_back, "", why);
+    return std::move(draft).done(why);
+}
+
 Transition step(const Rollout& rollout, const Event& event, const Policy& policy) {
     Draft draft(rollout, event, policy);
     struct Visitor {
@@ -279,6 +299,9 @@ Transition step(const Rollout& rollout, const Event& event, const Policy& policy
         }
         Transition operator()(const event::RaiseLapsed&) {
             return on_raise_lapsed(std::move(draft));
+        }
+        Transition operator()(const event::StoreWentBack& e) {
+            return on_store_went_back(std::move(draft), e);
         }
         Transition operator()(const event::Pause& e) { return on_command(std::move(draft), e); }
         Transition operator()(const event::Resume& e) { return on_command(std::move(draft), e); }

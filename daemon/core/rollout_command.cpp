@@ -48,6 +48,7 @@ bool waived(const Missing& missing, bool override_proof, bool proven) {
                 case Hold::Kind::shared_outage:
                 case Hold::Kind::drift:
                 case Hold::Kind::unconfirmed:
+                case Hold::Kind::store_went_back:
                     return false;
             }
             return false;

@@ -41,6 +41,7 @@ std::string way_out(const Hold& hold) {
             return "Decide: canaryctl extend DURATION --reason WHY, promote or rollback.";
         case Hold::Kind::drift:
         case Hold::Kind::unconfirmed:
+        case Hold::Kind::store_went_back:
             return "Order the traffic again: canaryctl resume --reason WHY; else: canaryctl "
                    "rollback.";
         case Hold::Kind::trigger:

@@ -229,6 +229,8 @@ Async<Reply> serve(Controller& controller, Request request) {
         co_return reply;
     } catch (const Refusal& refused) {
         refusal = refused;
+    } catch (const StandingBy& error) {
+        refusal = {409, "standby", escaped(error.what())};
     } catch (const std::out_of_range&) {
         refusal = {404, "unknown-rollout", "there is no such rollout any more"};
     } catch (const std::exception& error) {

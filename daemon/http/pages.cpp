@@ -46,7 +46,16 @@ std::string status_text(const std::vector<View>& views, const text::Paper& paper
     return lines + pages;
 }
 
-Refusal not_ready() {
+/// Before any page, since what follows is another daemon's.
+std::string standby_line(const Health& health) {
+    return health.standby.empty() ? "" : "STANDBY: " + escaped(health.standby) + ".\n\n";
+}
+
+Refusal not_ready(const Health& health) {
+    if (!health.standby.empty()) return {503, "standby", escaped(health.standby)};
+    if (!health.store_trouble.empty()) {
+        return {503, "store", "the store cannot be read: " + escaped(health.store_trouble)};
+    }
     return {503, "not-ready", "the store and the routes are being read; ask again in a moment"};
 }
 
@@ -54,7 +63,8 @@ Refusal not_ready() {
 
 View view_or_refuse(const Controller& controller, const std::string& rollout) {
     if (auto view = controller.view(rollout)) return *view;
-    if (!controller.health().ready) throw not_ready();
+    const Health health = controller.health();
+    if (!health.ready && health.standby.empty()) throw not_ready(health);
     std::string names;
     std::size_t named = 0;
     for (const View& view : controller.views()) {
@@ -74,15 +84,18 @@ Async<Reply> serve_status(Controller& controller, Request request) {
     paper.width = static_cast<int>(number(request, "width", 80, 40, 200));
     paper.colour = number(request, "colour", 0, 0, 1) == 1;
     const std::string rollout = request.parameter("rollout");
+    const Health health = controller.health();
     std::vector<View> views;
     if (rollout.empty()) {
         views = controller.views();
-        if (views.empty() && !controller.health().ready) throw not_ready();
+        if (views.empty() && !health.ready && health.standby.empty()) throw not_ready(health);
     } else {
         views.push_back(view_or_refuse(controller, rollout));
     }
-    if (!request.wants_json()) co_return text_reply(status_text(views, paper));
-    co_return json_reply(status_json(views, controller.health()));
+    if (!request.wants_json()) {
+        co_return text_reply(standby_line(health) + status_text(views, paper));
+    }
+    co_return json_reply(status_json(views, health));
 }
 
 Async<Reply> serve_healthz(Controller&, Request) {
@@ -91,7 +104,7 @@ Async<Reply> serve_healthz(Controller&, Request) {
 
 Async<Reply> serve_readyz(Controller& controller, Request) {
     const Health health = controller.health();
-    if (!health.ready) throw not_ready();
+    if (!health.ready) throw not_ready(health);
     if (!health.store_trouble.empty()) {
         throw Refusal{503, "store",
                       "the store cannot be written, so only lowering is done: " +

@@ -299,6 +299,8 @@ std::string status_json(const std::vector<View>& views, const Health& health) {
     int exit_code = 0;
     for (const View& view : views) exit_code = std::max(exit_code, text::exit_code(view));
     const json::object state{{"ready", health.ready},
+                             {"role", health.standby.empty() ? "active" : "standby"},
+                             {"standby", text_of(health.standby)},
                              {"lateness_s", seconds(health.latest_lateness)},
                              {"busy_s", seconds(health.busy)},
                              {"rollouts", health.rollouts},

@@ -5,12 +5,12 @@
 // fails may have committed all the same, so nothing more is written by this process.
 #include <algorithm>
 #include <limits>
-#include <variant>
 
 #include "daemon/codec.hpp"
 #include "daemon/codec_words.hpp"
-#include "daemon/sha256.hpp"
 #include "daemon/sqlite.hpp"
+#include "daemon/stores/blocking.hpp"
+#include "daemon/stores/record.hpp"
 #include "daemon/stores/sqlite_file.hpp"
 #include "daemon/stores/stores.hpp"
 
@@ -18,27 +18,22 @@ namespace canaryd {
 
 namespace {
 
-/// The part that works on the pool's thread. Shared with its calls: one that is given up at a
-/// deadline goes on and may outlive the Store.
-class SqliteStore {
+/// The part that works on the pool's thread.
+class SqliteStore : public BlockingStore {
 public:
     explicit SqliteStore(const std::string& path)
         : path_(path), lock_(path), file_(open_store(path)) {}
 
-    std::vector<Loaded> load();
-    void commit(const Event& event, const Transition& transition, const std::vector<Owed>& owed);
-    std::vector<Owed> owed();
-    void settle(const std::string& message_id, const std::string& why);
+    std::vector<Loaded> load() override;
+    void commit(const Event& event, const Transition& transition,
+                const std::vector<Owed>& owed) override;
+    std::vector<Owed> owed() override;
+    void settle(const std::string& message_id, const std::string& why) override;
     std::vector<JournalEntry> journal(const std::string& rollout, std::uint64_t after,
-                                      std::size_t limit);
-    std::uint64_t count_of(const std::string& name);
+                                      std::size_t limit) override;
+    std::uint64_t count_of(const std::string& name) override;
 
 private:
-    struct Head {
-        std::int64_t seq = 0;
-        std::string hash;
-    };
-
     sqlite::Database& database() {
         if (!file_.database) fail("it could not be opened again");
         return *file_.database;
@@ -46,11 +41,10 @@ private:
     template <class Work>
     void write(Work work);
     void connect_again();
-    void check(const Event& event, const Transition& transition) const;
     void write_state(const Event& event, const Transition& transition, const std::string& state);
     void write_entry(const Event& event, const Transition& transition, const std::string& state);
     void write_owed(const Owed& owed);
-    Head head();
+    record::Head head();
     [[noreturn]] void fail(const std::string& what) const;
 
     std::string path_;
@@ -94,17 +88,6 @@ void SqliteStore::write(Work work) {
     }
 }
 
-void SqliteStore::check(const Event& event, const Transition& transition) const {
-    const Rollout& next = transition.next;
-    if (transition.forget) fail("a transition that is to be forgotten was to be committed");
-    if (transition.reason.empty()) fail(next.id + ": a change without a reason");
-    if (event.by.empty() || event.role.empty()) fail(next.id + ": a change by nobody");
-    const auto* started = std::get_if<event::Started>(&event.what);
-    if (started == nullptr || transition.refused) return;
-    if (sha256_hex(started->policy_text) != next.policy_hash)
-        fail(next.id + ": the state's policy_hash is not that of the policy's text");
-}
-
 void SqliteStore::write_state(const Event& event, const Transition& transition,
                               const std::string& state) {
     const Rollout& next = transition.next;
@@ -113,9 +96,8 @@ void SqliteStore::write_state(const Event& event, const Transition& transition,
     const std::int64_t stored = known ? row.integer(0) : 0;
     row.reset();
     const auto revision = static_cast<std::int64_t>(next.revision);
-    if (revision != stored + 1)
-        fail(next.id + " is stored at revision " + std::to_string(stored) + ", so revision " +
-             std::to_string(revision) + " cannot follow");
+    record::check_revision("store " + path_, next.id, static_cast<std::uint64_t>(stored),
+                           next.revision);
     if (known) {
         database()
             .query("UPDATE rollout SET status = ?, revision = ?, state = ? WHERE id = ?",
@@ -123,41 +105,33 @@ void SqliteStore::write_state(const Event& event, const Transition& transition,
             .run();
         return;
     }
-    const auto* started = std::get_if<event::Started>(&event.what);
-    if (started == nullptr || transition.refused) fail(next.id + " was never started");
+    const event::Started& started = record::started_by("store " + path_, event, transition);
     database()
         .query(
             "INSERT INTO rollout (id, name, number, status, revision, state, policy_text,"
             " policy_file, policy_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             next.id, next.name, static_cast<std::int64_t>(count_of(next.name)) + 1,
-            codec::word(next.status), revision, state, started->policy_text, started->policy_file,
+            codec::word(next.status), revision, state, started.policy_text, started.policy_file,
             next.policy_hash)
         .run();
 }
 
-SqliteStore::Head SqliteStore::head() {
+record::Head SqliteStore::head() {
     auto row = database().prepare("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1");
-    Head head;
+    record::Head head;
     if (row.step()) head = {row.integer(0), row.text(1)};
     return head;
 }
 
 void SqliteStore::write_entry(const Event& event, const Transition& transition,
                               const std::string& state) {
-    const Head last = head();
-    const Rollout& next = transition.next;
-    const std::string event_json = codec::to_json(event);
-    const std::string reason = codec::valid_utf8(transition.reason);
-    const std::string state_hash = sha256_hex(state);
-    const std::string hash = sha256_hex(codec::chain_input(
-        last.hash, next.id, next.revision, event_json, reason, transition.refused, state_hash));
+    const record::Row row = record::row_after(head(), event, transition, state);
     database()
         .query(
             "INSERT INTO journal (seq, rollout, revision, at_ms, by, role, event, reason,"
             " refused, state_hash, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            last.seq + 1, next.id, next.revision, event.at, codec::valid_utf8(event.by),
-            codec::valid_utf8(event.role), event_json, reason, transition.refused, state_hash,
-            last.hash, hash)
+            row.seq, row.rollout, row.revision, row.at, row.by, row.role, row.event, row.reason,
+            row.refused, row.state_hash, row.previous, row.hash)
         .run();
 }
 
@@ -174,7 +148,7 @@ void SqliteStore::write_owed(const Owed& owed) {
 
 void SqliteStore::commit(const Event& event, const Transition& transition,
                          const std::vector<Owed>& owed) {
-    check(event, transition);
+    record::check("store " + path_, event, transition);
     const std::string state = codec::to_json(transition.next);
     write([&] {
         write_state(event, transition, state);
@@ -251,20 +225,17 @@ std::vector<JournalEntry> SqliteStore::journal(const std::string& rollout, std::
                          rollout, most, rows);
     std::vector<JournalEntry> entries;
     while (row.step()) {
-        JournalEntry entry;
+        record::Row entry;
         entry.rollout = row.text(0);
         entry.revision = static_cast<std::uint64_t>(row.integer(1));
-        try {
-            entry.event = codec::event_from_json(row.view(2));
-        } catch (const std::exception& error) {
-            fail("journal entry " + std::to_string(row.integer(8)) + ": " + error.what());
-        }
+        entry.event = row.text(2);
         entry.reason = row.text(3);
         entry.refused = row.integer(4) != 0;
         entry.state_hash = row.text(5);
         entry.previous = row.text(6);
         entry.hash = row.text(7);
-        entries.push_back(std::move(entry));
+        entry.seq = row.integer(8);
+        entries.push_back(record::entry_of(entry));
     }
     return entries;
 }
@@ -276,51 +247,10 @@ std::uint64_t SqliteStore::count_of(const std::string& name) {
     return static_cast<std::uint64_t>(row.integer(0));
 }
 
-class PooledStore : public Store {
-public:
-    PooledStore(const std::string& path, Pool pool)
-        : pool_(std::move(pool)), store_(std::make_shared<SqliteStore>(path)) {}
-
-    Async<std::vector<Loaded>> load() override {
-        auto call = [store = store_] { return store->load(); };
-        co_return co_await run_blocking(pool_, std::move(call));
-    }
-    Async<> commit(Event event, Transition transition, std::vector<Owed> owed) override {
-        auto call = [store = store_, event = std::move(event), transition = std::move(transition),
-                     owed = std::move(owed)] { store->commit(event, transition, owed); };
-        co_await run_blocking(pool_, std::move(call));
-    }
-    Async<std::vector<Owed>> owed() override {
-        auto call = [store = store_] { return store->owed(); };
-        co_return co_await run_blocking(pool_, std::move(call));
-    }
-    Async<> settle(std::string message_id, std::string why) override {
-        auto call = [store = store_, id = std::move(message_id), why = std::move(why)] {
-            store->settle(id, why);
-        };
-        co_await run_blocking(pool_, std::move(call));
-    }
-    Async<std::vector<JournalEntry>> journal(std::string rollout, std::uint64_t after,
-                                             std::size_t limit) override {
-        auto call = [store = store_, rollout = std::move(rollout), after, limit] {
-            return store->journal(rollout, after, limit);
-        };
-        co_return co_await run_blocking(pool_, std::move(call));
-    }
-    Async<std::uint64_t> count_of(std::string name) override {
-        auto call = [store = store_, name = std::move(name)] { return store->count_of(name); };
-        co_return co_await run_blocking(pool_, std::move(call));
-    }
-
-private:
-    Pool pool_;
-    std::shared_ptr<SqliteStore> store_;
-};
-
 }  // namespace
 
 std::unique_ptr<Store> make_sqlite_store(const std::string& path, Pool pool) {
-    return std::make_unique<PooledStore>(path, std::move(pool));
+    return on_pool(std::make_shared<SqliteStore>(path), std::move(pool));
 }
 
 }  // namespace canaryd

@@ -5,9 +5,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "canaryd/lease.hpp"
 #include "canaryd/ports.hpp"
 #include "canaryd/view.hpp"
 
@@ -19,9 +21,15 @@ struct Actor {
     std::string role;
 };
 
+/// A command for a daemon that stands by: says who holds the lease.
+struct StandingBy : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
 /// Whether the loops answer: what the watchdog is fed with.
 struct Health {
     bool ready = false;           // loaded, first read-back of every route tried
+    std::string standby;          // not empty: another daemon acts, and which
     Duration latest_lateness{0};  // of the look that is most overdue; 0: none
     Duration busy{0};             // since when the present message is being worked on
     std::size_t rollouts = 0, paused = 0, held = 0, blind = 0, owed = 0;
@@ -29,19 +37,31 @@ struct Health {
     std::string store_trouble;  // not empty: the store can be read but not written
 };
 
+/// What is there beside the ports of each rollout, where several daemons share a store or a store
+/// may be an older copy. All of it outlives the controller; null: none.
+struct Guards {
+    Lease* lease = nullptr;  // without: the store has one daemon
+    Marks* marks = nullptr;  // what this machine remembers of the store
+};
+
 /// All on one thread, `executor`'s. Clock, Store and executor outlive it.
 class Controller {
 public:
     Controller(boost::asio::any_io_executor executor, Clock& clock, Store& store,
-               PortsMaker make_ports);
+               PortsMaker make_ports, Guards guards = {});
     ~Controller();
     Controller(const Controller&) = delete;
     Controller& operator=(const Controller&) = delete;
 
-    /// Loads the store, calls `loaded` (from then on commands find their rollouts), reconciles what
-    /// is served, then decides for ever. Throws what the store threw: the process must end and
-    /// start anew.
-    Async<> run(std::function<void()> loaded = {});
+    /// Stands by until the lease is ours, loads the store, reconciles what is served, then decides
+    /// for ever. Calls `serving` once, when there is something to show: from then on commands find
+    /// their rollouts, or throw StandingBy. Throws what the store threw, or LeaseLost: the process
+    /// must end and start anew.
+    Async<> run(std::function<void()> serving = {});
+
+    /// Lets the lease go, so that another daemon takes over at once; from then on nothing is
+    /// ordered here. Throws when the store cannot be asked: then it runs out by itself.
+    Async<> stop();
 
     /// Starts a rollout. Refused (Transition::refused) when one of the name is unfinished; throws
     /// std::invalid_argument with the problems when the text is no policy.

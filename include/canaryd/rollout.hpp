@@ -46,6 +46,14 @@ struct RouteRead {
 };
 /// The order to raise was not confirmed in its time.
 struct RaiseLapsed {};
+/// Something outside the store remembers a later revision of this rollout than the store has: it
+/// is an older backup, or a standby that lagged behind. Told before anything is ordered.
+struct StoreWentBack {
+    std::uint64_t revision = 0;  // what is remembered, above the rollout's own
+    Weight weight;               // wanted or served then
+    bool rolled_back = false;    // and whether that was the end of it
+    std::string witness;         // who remembers: "the route row"
+};
 struct Pause {
     std::string reason;
 };
@@ -71,9 +79,10 @@ struct Acknowledge {
 };
 }  // namespace event
 
-using What = std::variant<event::Started, event::Looked, event::Peeked, event::RouteRead,
-                          event::RaiseLapsed, event::Pause, event::Resume, event::Promote,
-                          event::RollBack, event::Extend, event::Finish, event::Acknowledge>;
+using What =
+    std::variant<event::Started, event::Looked, event::Peeked, event::RouteRead, event::RaiseLapsed,
+                 event::StoreWentBack, event::Pause, event::Resume, event::Promote, event::RollBack,
+                 event::Extend, event::Finish, event::Acknowledge>;
 
 struct Event {
     TimePoint at;      // the controller's clock when it took the event up
@@ -94,13 +103,14 @@ struct Paused {
 /// canaryd stopped advancing, for a reason. A hold that heals ends by itself.
 struct Hold {
     enum class Kind {
-        blind,          // no fresh metrics; heals
-        shared_outage,  // the baseline breaks the same rule; heals
-        drift,          // somebody lowered the route by hand; a person resumes
-        unproven,       // max_step is over; a person decides
-        trigger,        // a trigger with `then: hold`; a person resumes
-        confirmation,   // an alarm without baseline was not confirmed; a person resumes
-        unconfirmed     // the router never confirmed the first raise; a person resumes
+        blind,           // no fresh metrics; heals
+        shared_outage,   // the baseline breaks the same rule; heals
+        drift,           // somebody lowered the route by hand; a person resumes
+        unproven,        // max_step is over; a person decides
+        trigger,         // a trigger with `then: hold`; a person resumes
+        confirmation,    // an alarm without baseline was not confirmed; a person resumes
+        unconfirmed,     // the router never confirmed the first raise; a person resumes
+        store_went_back  // the store has forgotten decisions; a person resumes
     };
     Kind kind = Kind::blind;
     std::string name;  // the trigger's name; else empty
@@ -151,6 +161,7 @@ struct Rollout {
     std::optional<Weight> applied;            // what the router confirmed last
     std::uint64_t ordered = 0;                // revision of the newest order
     std::optional<std::uint64_t> route_from;  // the row's revision when this rollout first read it
+    std::uint64_t forgotten = 0;              // revisions that a store that went back had lost
     std::optional<TimePoint> raise_expires;   // an unconfirmed raise lapses then
     TimePoint started;
     TimePoint applied_since;  // since when `applied` is what it is

@@ -24,8 +24,10 @@ struct Connection {
 };
 
 struct Settings {
-    std::string store_kind = "sqlite";
+    std::string store_kind = "sqlite";  // or postgres
+    /// sqlite: the file. Its folder is the daemon's own in either case.
     std::string store_path = "/var/lib/canaryd/canaryd.db";
+    std::string store_connection;  // postgres: a name in `connections`
     std::string policies = "/etc/canaryd/policies";
     std::string listen_address = "127.0.0.1";
     std::uint16_t listen_port = 9810;  // 0: none

@@ -1,0 +1,117 @@
+// A route in the store's own database: its row changes with the decision, and every order by itself
+// is checked against the lease by the database.
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "daemon/async.hpp"
+#include "daemon/stores/blocking.hpp"
+#include "daemon/stores/postgres.hpp"
+
+namespace canaryd::store_postgres {
+
+namespace {
+
+/// What migration_status calls this step: its own name where that is one, else by its place.
+std::string phase_of(const std::vector<Step>& steps, std::size_t index) {
+    constexpr std::array<std::string_view, 4> phases{"week4", "week5", "week6", "week7+"};
+    const auto named = std::find(phases.begin(), phases.end(), steps[index].name);
+    if (named != phases.end()) return std::string(*named);
+    return std::string(phases[std::min(index, phases.size() - 1)]);
+}
+
+const char* word(Readers readers) {
+    switch (readers) {
+        case Readers::function:
+            return "function";
+        case Readers::column:
+            return "column";
+        case Readers::both:
+            return "both";
+    }
+    return nullptr;
+}
+
+Route route_of(const Policy& policy) {
+    Route route;
+    for (std::size_t i = 0; i < policy.steps.size(); ++i) {
+        route.phases.push_back(phase_of(policy.steps, i));
+        route.weights.push_back(policy.steps[i].weight);
+    }
+    route.canary = policy.canary;
+    if (policy.router.readers) route.readers = word(*policy.router.readers);
+    route.exposure_lease = policy.router.exposure_lease;
+    return route;
+}
+
+class FencedOrders {
+public:
+    FencedOrders(const Connection& connection, std::shared_ptr<Shared> shared)
+        : database_(connection), shared_(std::move(shared)) {}
+
+    void set(const Order& order) {
+        const Fence fence = shared_->fence();
+        const std::optional<Route> route = shared_->route(order.name);
+        try {
+            postgres::Transaction transaction(database_, postgres::Transaction::Kind::write);
+            transaction.run(
+                "select canaryd.order_route_fenced($1::bigint, $2, $3, $4::integer, $5::bigint,"
+                " $6::timestamptz, $7, $8, $9)",
+                fence.epoch, fence.nonce, order.name, order.weight.basis_points, order.revision,
+                order.valid_until, order.by, order.reason, route ? route->readers : std::nullopt);
+            transaction.commit();
+        } catch (const postgres::Error&) {
+            rethrow(false);
+        }
+    }
+
+private:
+    postgres::Database database_;
+    std::shared_ptr<Shared> shared_;
+};
+
+/// `plain` reads the row and lets the flags follow; orders go through the lease.
+class StoreRouter : public Router {
+public:
+    StoreRouter(std::shared_ptr<Router> plain, std::shared_ptr<FencedOrders> orders,
+                std::shared_ptr<Shared> shared, Pool pool)
+        : plain_(std::move(plain)),
+          orders_(std::move(orders)),
+          shared_(std::move(shared)),
+          pool_(std::move(pool)) {}
+
+    Async<> set(Order order) override {
+        auto call = [orders = orders_, order = std::move(order)] { orders->set(order); };
+        co_await run_blocking(pool_, std::move(call));
+    }
+
+    Async<Served> read(std::string name) override {
+        Served served = co_await plain_->read(name);
+        shared_->seen(name, served.revision);
+        co_return served;
+    }
+
+    [[nodiscard]] std::string progress() const override { return plain_->progress(); }
+
+private:
+    std::shared_ptr<Router> plain_;
+    std::shared_ptr<FencedOrders> orders_;
+    std::shared_ptr<Shared> shared_;
+    Pool pool_;
+};
+
+}  // namespace
+
+OpenedStore::RouteMaker make_store_routers(const Connection& connection,
+                                           std::shared_ptr<Shared> shared, Pool pool) {
+    const auto orders = std::make_shared<FencedOrders>(connection, shared);
+    return [name = connection.name, orders, shared, pool](
+               const Policy& policy, std::shared_ptr<Router> plain) -> std::shared_ptr<Router> {
+        if (policy.router.kind != "sql" || policy.router.connection != name) return plain;
+        shared->set_route(policy.name, route_of(policy));
+        return std::make_shared<StoreRouter>(std::move(plain), orders, shared, pool);
+    };
+}
+
+}  // namespace canaryd::store_postgres

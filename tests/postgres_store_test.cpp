@@ -1,0 +1,361 @@
+// The durable record in PostgreSQL: what it promises as a store, directly and through a pooler with
+// one connection, and what the lease and the route in the same database add to that.
+//
+//   tests/postgres/server.py --run build/canaryd_tests --test-suite=postgres-store
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "canaryd/lease.hpp"
+#include "daemon/postgres.hpp"
+#include "daemon/stores/stores.hpp"
+#include "daemon/verify.hpp"
+#include "tests/store_contract.hpp"
+
+using namespace canaryd;
+using namespace canaryd::test;
+
+namespace {
+
+std::optional<std::string> address(const char* variable) {
+    const char* value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return value;
+    MESSAGE("skipped: $" << variable << " names no server; run it by tests/postgres/server.py");
+    return std::nullopt;
+}
+
+Connection connection_to(const std::string& url) {
+    Connection connection;
+    connection.name = "shop";
+    connection.kind = "postgres";
+    connection.url = url;
+    return connection;
+}
+
+Settings settings_of(const std::string& url) {
+    Settings settings;
+    settings.store_kind = "postgres";
+    settings.store_connection = "shop";
+    settings.connections["shop"] = connection_to(url);
+    return settings;
+}
+
+void psql(const std::string& url, const std::string& arguments) {
+    const std::string command =
+        "psql -X -q -v ON_ERROR_STOP=1 '" + url + "' " + arguments + " >/dev/null 2>&1";
+    REQUIRE(std::system(command.c_str()) == 0);  // NOLINT: a test's own words
+}
+
+/// The schema as deploy/sql makes it, on a database where nothing of it was.
+void make_schema(const std::string& url) {
+    psql(url, "-c 'drop schema if exists canaryd cascade'");
+    psql(url, std::string("-f " CANARYD_SOURCE_DIR "/deploy/sql/0005_store.sql"));
+}
+
+/// A store whose lease is ours, and let go at its end.
+class HeldStore : public Store {
+public:
+    HeldStore(OpenedStore opened, Loop& loop) : opened_(std::move(opened)), loop_(loop) {
+        const auto holder = loop_.run(opened_.lease->take());
+        REQUIRE_MESSAGE(!holder, "held by " << holder.value_or(""));
+    }
+    ~HeldStore() override { loop_.run(opened_.lease->release()); }
+    HeldStore(const HeldStore&) = delete;
+    HeldStore& operator=(const HeldStore&) = delete;
+
+    Async<std::vector<Loaded>> load() override { return opened_.store->load(); }
+    Async<> commit(Event event, Transition transition, std::vector<Owed> owed) override {
+        return opened_.store->commit(std::move(event), std::move(transition), std::move(owed));
+    }
+    Async<std::vector<Owed>> owed() override { return opened_.store->owed(); }
+    Async<> settle(std::string id, std::string why) override {
+        return opened_.store->settle(std::move(id), std::move(why));
+    }
+    Async<std::vector<JournalEntry>> journal(std::string rollout, std::uint64_t after,
+                                             std::size_t limit) override {
+        return opened_.store->journal(std::move(rollout), after, limit);
+    }
+    Async<std::uint64_t> count_of(std::string name) override {
+        return opened_.store->count_of(std::move(name));
+    }
+
+private:
+    OpenedStore opened_;
+    Loop& loop_;
+};
+
+OpenedStore open(const std::string& url, Loop& loop) {
+    const StorePools pools{loop.executor(), loop.executor(), loop.executor()};
+    return make_store(settings_of(url), pools);
+}
+
+OpenStore held_at(const std::string& url) {
+    return [url](Loop& loop) { return std::make_unique<HeldStore>(open(url, loop), loop); };
+}
+
+/// A daemon's store and lease, as one of several.
+struct Daemon {
+    explicit Daemon(const std::string& url) : opened(open(url, loop)) {}
+    std::optional<std::string> take() { return loop.run(opened.lease->take()); }
+    bool renew() { return loop.run(opened.lease->renew()); }
+    void release() { loop.run(opened.lease->release()); }
+    void commit(const Change& change) {
+        loop.run(opened.store->commit(change.event, change.transition, change.owed));
+    }
+    std::vector<Loaded> load() { return loop.run(opened.store->load()); }
+    Loop loop;
+    OpenedStore opened;
+};
+
+/// Somebody with SQL.
+class Hand {
+public:
+    explicit Hand(const std::string& url) : database_(connection_to(url)) {}
+    void run(const std::string& sql) { database_.write(sql, postgres::Params()); }
+    std::string value(const std::string& sql) {
+        const auto rows = database_.read(sql, postgres::Params());
+        return rows.empty() || rows.is_null(0, 0) ? "" : rows.text(0, 0);
+    }
+
+private:
+    postgres::Database database_;
+};
+
+/// What loading it says; empty: it loads.
+std::string refusal(const std::string& url) {
+    Daemon daemon(url);
+    std::string told;
+    try {
+        const auto holder = daemon.take();
+        REQUIRE(!holder);
+        daemon.load();
+    } catch (const StoreUnusable& error) {
+        told = error.what();
+    }
+    if (told.find("schema") == std::string::npos) daemon.release();
+    return told;
+}
+
+bool says(const std::string& text, const std::string& part) {
+    INFO(text);
+    return text.find(part) != std::string::npos;
+}
+
+/// Two rollouts with eight entries: webhook-1 has seq 1, 3, 5, 7, checkout-1 the others.
+void fill(const std::string& url) {
+    const auto store = opened(held_at(url));
+    Rollout webhook = store->commit(started("webhook", 1));
+    Rollout checkout = store->commit(started("checkout", 1));
+    for (int i = 0; i < 3; ++i) {
+        webhook = store->commit(looked(webhook));
+        checkout = store->commit(looked(checkout));
+    }
+}
+
+std::string refusal_after(const std::string& url, const std::string& sql) {
+    make_schema(url);
+    fill(url);
+    Hand hand(url);
+    hand.run("drop trigger journal_is_append_only on canaryd.journal");
+    hand.run(sql);
+    return refusal(url);
+}
+
+}  // namespace
+
+TEST_SUITE("postgres-store") {
+    TEST_CASE("the PostgreSQL store keeps the promises of a store") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        store_contract(held_at(*url));
+    }
+
+    TEST_CASE("the PostgreSQL store keeps them through a pooler with one connection") {
+        const auto url = address("CANARYD_POSTGRES");
+        const auto pooler = address("CANARYD_PGBOUNCER");
+        if (!url || !pooler) return;
+        make_schema(*url);
+        store_contract(held_at(*pooler));
+    }
+
+    TEST_CASE("a database without the schema, or with another one, is refused with the mend") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        Hand hand(*url);
+        hand.run("drop schema if exists canaryd cascade");
+        CHECK(says(refusal(*url), "has no canaryd schema"));
+        CHECK(says(refusal(*url), "canaryctl migrate --database"));
+        make_schema(*url);
+        hand.run(
+            "create or replace function canaryd.store_version() returns integer language sql"
+            " immutable as $$ select 2 $$");
+        CHECK(says(refusal(*url), "has schema version 2 and this canaryd knows 1"));
+        hand.run(
+            "create or replace function canaryd.store_version() returns integer language sql"
+            " immutable as $$ select 0 $$");
+        CHECK(says(refusal(*url), "has schema version 0, this canaryd needs 1"));
+    }
+
+    TEST_CASE("the schema can be applied again and nobody but its owner has a right in it") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        fill(*url);
+        psql(*url, "-f " CANARYD_SOURCE_DIR "/deploy/sql/0005_store.sql");
+        CHECK(refusal(*url).empty());
+        Hand hand(*url);
+        CHECK(hand.value("select count(*)::text from canaryd.journal") == "8");
+        CHECK(hand.value("select count(*)::text from pg_proc where pronamespace ="
+                         " 'canaryd'::regnamespace and has_function_privilege('public', oid,"
+                         " 'execute')") == "0");
+        CHECK_THROWS_WITH_AS(hand.run("update canaryd.journal set reason = 'better'"),
+                             doctest::Contains("append-only"), postgres::Error);
+        CHECK_THROWS_WITH_AS(hand.run("delete from canaryd.journal"),
+                             doctest::Contains("append-only"), postgres::Error);
+        CHECK_THROWS_WITH_AS(hand.run("truncate canaryd.journal cascade"),
+                             doctest::Contains("append-only"), postgres::Error);
+    }
+
+    TEST_CASE("a journal that was tampered with is refused, naming the first bad entry") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        const auto after = [&](const std::string& sql) { return refusal_after(*url, sql); };
+        CHECK(after("select 1").empty());
+        CHECK(says(after("update canaryd.journal set reason = 'all is well' where seq = 5"),
+                   "journal entry 5 (webhook-1, revision 3) was changed: its hash"));
+        CHECK(says(after("update canaryd.journal set by = 'mallory' where seq = 2"),
+                   "journal entry 2 (checkout-1, revision 1) was changed: who and when"));
+        CHECK(says(after("update canaryd.journal set at = at + interval '1 ms' where seq = 2"),
+                   "journal entry 2 (checkout-1, revision 1) was changed: who and when"));
+        CHECK(
+            says(after("delete from canaryd.journal where seq = 5"), "journal entry 5 is missing"));
+        CHECK(
+            says(after("delete from canaryd.journal where seq = 1"), "journal entry 1 is missing"));
+        CHECK(says(after("delete from canaryd.journal where seq = 8"),
+                   "checkout-1 is at revision 4 and its newest journal entry is number 6"));
+        CHECK(says(after("update canaryd.rollout set state = replace(state, '\"desired\":1000',"
+                         " '\"desired\":9999') where id = 'webhook-1'"),
+                   "journal entry 7 (webhook-1, revision 4) left webhook-1 in another state"));
+        CHECK(says(after("update canaryd.rollout set policy_text = 'name: webhook'"),
+                   "its policy text was changed"));
+    }
+
+    TEST_CASE("a journal with a NUL in a name and a reason is as good as any") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        {
+            const auto store = opened(held_at(*url));
+            const Rollout begun = store->commit(started("webhook", 1));
+            Change pause = next_change(begun, event::Pause{"x"}, std::string("a\0b", 3));
+            pause.event.by = std::string("al\0ice", 6);
+            store->commit(pause);
+        }
+        CHECK(refusal(*url).empty());
+        CHECK(Hand(*url).value("select reason from canaryd.journal where seq = 2") ==
+              "a\xE2\x90\x80"
+              "b");
+    }
+
+    TEST_CASE("one of two daemons has the lease, and the other one is told which") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        Daemon first(*url), second(*url);
+        CHECK_FALSE(first.take());
+        const auto holder = second.take();
+        REQUIRE(holder);
+        CHECK(says(*holder, "pid "));
+        CHECK(first.renew());
+        CHECK_FALSE(second.renew());
+        CHECK_THROWS_AS(second.commit(started("webhook", 1)), LeaseLost);
+        first.commit(started("webhook", 1));
+        CHECK(second.load().size() == 1);
+        first.release();
+        CHECK_FALSE(second.take());
+        CHECK_FALSE(first.renew());
+        second.release();
+    }
+
+    TEST_CASE("a daemon that slept past its lease changes nothing, whoever has it now") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        Hand hand(*url);
+        Daemon old(*url), fresh(*url);
+        REQUIRE_FALSE(old.take());
+        old.commit(started("webhook", 1));
+        const Rollout begun = old.load().at(0).rollout;
+        hand.run("update canaryd.lease set expires_at = clock_timestamp()");
+        SUBCASE("it ran out, and nobody took it: it is still ours") {
+            old.commit(looked(begun));
+            CHECK(old.renew());
+            CHECK(fresh.take());
+            old.release();
+        }
+        SUBCASE("somebody took it") {
+            REQUIRE_FALSE(fresh.take());
+            CHECK_THROWS_AS(old.commit(looked(begun)), LeaseLost);
+            CHECK_FALSE(old.renew());
+            CHECK(hand.value("select count(*)::text from canaryd.journal") == "1");
+            fresh.commit(looked(begun));
+            CHECK(hand.value("select count(*)::text from canaryd.journal") == "2");
+            fresh.release();
+            // And when it is free again, what the old one still holds is no proof of anything.
+            CHECK_THROWS_AS(old.commit(looked(looked(begun).transition.next)), LeaseLost);
+        }
+        SUBCASE("an epoch that comes again after a restored backup is not the same lease") {
+            hand.run("update canaryd.lease set nonce = 'of a standby that lagged'");
+            CHECK_THROWS_AS(old.commit(looked(begun)), LeaseLost);
+        }
+    }
+
+    TEST_CASE("a lease of a clock that was set back is not held for ever") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        Hand hand(*url);
+        Daemon old(*url), fresh(*url);
+        REQUIRE_FALSE(old.take());
+        hand.run(
+            "update canaryd.lease set renewed_at = clock_timestamp() + interval '1 year',"
+            " expires_at = clock_timestamp() + interval '1 year'");
+        CHECK_FALSE(fresh.take());
+        fresh.release();
+    }
+
+    TEST_CASE(
+        "what somebody else's lock or the server's state forbids is certainly not committed") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_schema(*url);
+        Daemon daemon(*url);
+        REQUIRE_FALSE(daemon.take());
+        daemon.commit(started("webhook", 1));
+        const Rollout begun = daemon.load().at(0).rollout;
+        {
+            postgres::Database other(connection_to(*url));
+            postgres::Transaction lock(other, postgres::Transaction::Kind::write);
+            lock.run("lock table canaryd.journal in access exclusive mode");
+            CHECK_THROWS_AS(daemon.commit(looked(begun)), StoreReadOnly);
+        }
+        Hand hand(*url);
+        hand.run("alter role current_user set default_transaction_read_only = on");
+        {
+            Daemon reader(*url);
+            CHECK_THROWS_AS(reader.take(), StoreReadOnly);
+        }
+        Hand(*url).run("set transaction read write");  // of no effect: each statement is by itself
+        psql(*url,
+             "-c 'set default_transaction_read_only = off' -c 'alter role current_user reset "
+             "default_transaction_read_only'");
+        daemon.commit(looked(begun));
+        CHECK(daemon.load().at(0).rollout.revision == 2);
+        daemon.release();
+    }
+}
