@@ -253,6 +253,8 @@ void Database::fail(std::string_view sql, Meaning lost) {
         refused(error, "40P01");
     } catch (const pqxx::transaction_rollback& error) {
         refused(error, "40000");
+    } catch (const pqxx::insufficient_privilege& error) {
+        refused(error, "42501");  // the one that libpqxx leaves without its code
     } catch (const pqxx::sql_error& error) {
         refused(error, error.sqlstate());
     } catch (const std::exception& error) {

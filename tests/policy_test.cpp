@@ -126,7 +126,7 @@ TEST_SUITE("policy") {
         CHECK(limits[0].p0 == 0.01);
         CHECK(limits[1].p0 == 0.05);
         CHECK(signals_of(policy)[1] == Signal{Signal::Kind::slower, 2s});
-        CHECK(policy.triggers.size() == 7);
+        CHECK(policy.triggers.size() == 6);
         REQUIRE(policy.notify.size() == 1);
         CHECK(policy.notify[0].channel == "#operations");
     }

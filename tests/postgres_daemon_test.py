@@ -96,20 +96,27 @@ class Daemon:
         self.running = None
 
     def __enter__(self):
+        return self
+
+    def __exit__(self, error, *_):
+        if error:
+            print("canaryd's log ends:\n" + self.log()[-3000:], flush=True)
+        self.users.done.set()
+        if self.running:
+            self.running.kill()
+            self.running.wait()
+        if self.users.is_alive():
+            self.users.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def bake(self):
+        """A rollout at its first 10 %, seen and well."""
         self.users.start()
         self.start()
         result = self.ctl("start", str(self.folder / "unified-webhook.yaml"))
         expect(result.returncode == 0, "the rollout starts", result.stdout, result.stderr)
         wait_for("10 % are confirmed", lambda: self.view()["applied"] == 10)
         self.looks()
-        return self
-
-    def __exit__(self, *_):
-        self.users.done.set()
-        self.running.kill()
-        self.running.wait()
-        self.users.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self):
         with open(self.folder / "canaryd.log", "ab") as log:
@@ -135,7 +142,8 @@ class Daemon:
         return json.loads(result.stdout)["rollouts"][0]
 
     def log(self):
-        return (self.folder / "canaryd.log").read_text(errors="replace")
+        path = self.folder / "canaryd.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def looks(self):
         """Until two more looks were taken: it sees."""
@@ -293,14 +301,10 @@ def main():
             name = test.__name__.replace("_", " ")
             if names and not any(word in test.__name__ for word in names):
                 continue
-            daemon = Daemon(world)
             try:
-                with daemon:
-                    try:
-                        test(daemon)
-                    except Exception:
-                        print("canaryd's log ends:\n" + daemon.log()[-3000:], flush=True)
-                        raise
+                with Daemon(world) as daemon:
+                    daemon.bake()
+                    test(daemon)
                 print(f"ok   {name}", flush=True)
                 passed += 1
             except Failed as error:

@@ -163,7 +163,7 @@ TEST_SUITE("settings") {
         };
         CHECK(connection("{credential: supabase_dsn}").credential == "supabase_dsn");
         for (const std::string open :
-             {"postgresql://canaryd@db:5432/shop?sslmode=verify-full", "postgres:///shop",
+             {"\"postgresql://canaryd@db:5432/shop?sslmode=verify-full\"", "postgres:///shop",
               "\"host=/run/postgresql dbname=shop user=canaryd\""}) {
             CHECK_FALSE(connection(open).url.empty());
         }

@@ -34,7 +34,7 @@ public:
         return with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            ask.peek ? peek_limits : look_limits);
-            check_when_needed(snapshot);
+            if (!ask.peek || !table_) check(snapshot);
             rows::PostgresReader reader(snapshot, *table_, counter_.rules());
             Look look = counter_.look(ask, reader);
             if (!ask.peek && ask.cursor.empty() && !mend_.empty()) look.remarks.push_back(mend_);
@@ -54,7 +54,7 @@ public:
         return with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            peek_limits);
-            check_when_needed(snapshot);
+            if (!table_) check(snapshot);
             std::vector<MetricSource::TopError> all;
             const auto errors = snapshot.run(pg::top_errors(*table_), from, to, policy_.canary);
             for (int row = 0; row < errors.size(); ++row) {
@@ -87,8 +87,8 @@ private:
         }
     }
 
-    void check_when_needed(postgres::Transaction& snapshot) {
-        if (table_) return;
+    /// At each look: a table may lose a column, or become one whose rows are hidden, at any time.
+    void check(postgres::Transaction& snapshot) {
         pg::Table table = pg::table_of(policy_);
         mend_.clear();
         try {

@@ -20,6 +20,7 @@ public:
         : snapshot_(snapshot), table_(table), rules_(rules) {}
 
     std::optional<std::int64_t> first_id(TimePoint from) override;
+    [[nodiscard]] std::int64_t in_flight() const override { return 10'000; }
     std::int64_t end_id() override;
     void read(std::int64_t lo, std::int64_t hi, const Take& take) override;
     void read_events(TimePoint from, TimePoint to, const Take& take) override;

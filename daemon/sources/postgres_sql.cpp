@@ -13,11 +13,12 @@ using postgres::Type;
 
 const std::string longest = std::to_string(longest_ms);
 
-/// Infinity is a time that nobody believes, not a missing one.
-std::string milliseconds(const std::string& column) {
+/// Infinity is a time that nobody believes, not a missing one: `infinite` leaves no duration that
+/// anybody would believe either, between whatever two times.
+std::string milliseconds(const std::string& column, const char* infinite) {
     return "case when " + column + " is null then null when isfinite(" + column +
-           ") then floor(extract(epoch from " + column + ") * 1000)::bigint" +
-           " else -9223372036854775808 end";
+           ") then floor(extract(epoch from " + column + ") * 1000)::bigint" + " else " + infinite +
+           " end";
 }
 
 std::string in_window(const Table& table) {
@@ -28,8 +29,9 @@ std::string in_window(const Table& table) {
 
 std::string row_columns(const Table& table) {
     return "id::bigint, webhook_name::text, user_id::text, " + table.segment +
-           "::text, status::text, " + milliseconds("started_at") + ", " +
-           milliseconds("completed_at") + ", " + milliseconds("created_at") + ", " + table.duration;
+           "::text, status::text, " + milliseconds("started_at", "9223372036854775807") + ", " +
+           milliseconds("completed_at", "-9223372036854775808") + ", " +
+           milliseconds("created_at", "-9223372036854775808") + ", " + table.duration;
 }
 
 /// What is an event of the signal, in the words of the subquery in window().

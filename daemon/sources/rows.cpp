@@ -1,5 +1,6 @@
 #include "daemon/sources/rows.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -51,7 +52,9 @@ Cursor Counter::where(const Ask& ask, RowReader& reader, std::vector<std::string
     if (ask.cursor.empty()) {
         Cursor cursor;
         cursor.since = cursor.to = ask.from;
-        cursor.next = reader.first_id(ask.from).value_or(end);
+        // The older ones are read as well, and of them only those that are missing are waited for.
+        const std::int64_t first = reader.first_id(ask.from).value_or(end);
+        cursor.next = std::max(std::min<std::int64_t>(first, 1), first - reader.in_flight());
         return cursor;
     }
     Cursor cursor = parse_cursor(ask.cursor);

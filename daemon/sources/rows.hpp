@@ -75,6 +75,9 @@ public:
 
     /// The smallest id of the rollout's rows with created_at >= from.
     virtual std::optional<std::int64_t> first_id(TimePoint from) = 0;
+    /// How many ids below a row that is seen may belong to rows that are not seen yet: where ids
+    /// are given out before a transaction ends.
+    [[nodiscard]] virtual std::int64_t in_flight() const { return 0; }
     /// One past the largest id of the table.
     virtual std::int64_t end_id() = 0;
     /// All rows of the table with lo <= id <= hi, in the order of ids.
