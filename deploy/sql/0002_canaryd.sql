@@ -13,14 +13,14 @@ $$;
 -- remainder. Backslashes are doubled since text::bytea reads escapes. Databases are in UTF-8.
 create or replace function canaryd.bucket(salt text, id text) returns integer
 language sql immutable parallel safe as $$
-    select right(('0x' || left(encode(sha256(replace(
-        salt || ':' || canaryd.user_text(id), '\', '\\')::bytea), 'hex'), 16))::xid8::text,
+    select right(('0x' || encode(substr(sha256(replace(
+        salt || ':' || canaryd.user_text(id), '\', '\\')::bytea), 1, 8), 'hex'))::xid8::text,
         4)::integer
 $$;
 create or replace function canaryd.bucket(salt text, id uuid) returns integer
 language sql immutable parallel safe as $$
-    select right(('0x' || left(encode(sha256(replace(
-        salt || ':' || id::text, '\', '\\')::bytea), 'hex'), 16))::xid8::text, 4)::integer
+    select right(('0x' || encode(substr(sha256(replace(
+        salt || ':' || id::text, '\', '\\')::bytea), 1, 8), 'hex'))::xid8::text, 4)::integer
 $$;
 
 -- Weights are in basis points of users: 1000 is 10 %.

@@ -10,7 +10,7 @@ begin
 end
 $$;
 -- Poolers hand one session to many clients, so that limits belong to the role and not to a session.
-alter role canaryd set statement_timeout = '3s';
+alter role canaryd set statement_timeout = '10s';
 alter role canaryd set lock_timeout = '1s';
 alter role canaryd set idle_in_transaction_session_timeout = '5s';
 

@@ -27,8 +27,9 @@ from world import FILES, NAME, SQL  # noqa: E402
 PGBENCH = postgres.BIN / "pgbench"
 
 USERS = """
-create table users (id uuid primary key, email text, seen timestamptz);
-insert into users (id, email) select md5(n::text)::uuid, 'user-' || n || '@example.org'
+create table users (id uuid primary key, email text, seen timestamptz, profile text);
+insert into users (id, email, profile)
+select md5(n::text)::uuid, 'user-' || n || '@example.org', repeat(md5(n::text), 6)
   from generate_series(1, {users}) n;
 """
 PLANS_OWN = """
@@ -229,8 +230,7 @@ def main():
         return 64
     print(f"tests/bench/postgres_routing.py --users {options.users}: {os.cpu_count()} cores, "
           f"{platform.machine()}, load {os.getloadavg()[0]:.1f}")
-    settings = {"shared_buffers": "256MB" if options.users < 5_000_000 else "1GB",
-                "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
+    settings = {"shared_buffers": "128MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
     with postgres.Postgres(settings) as server:
         bench = Bench(server, options.users, options.seconds)
         try:
