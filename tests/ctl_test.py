@@ -30,7 +30,8 @@ CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
 PATIENCE = 60  # seconds until something is given up; nothing is expected to come near it
 ME = pwd.getpwuid(os.getuid()).pw_name
 COMMANDS = ["check", "init", "start", "status", "explain", "history", "pause", "resume", "promote",
-            "rollback", "extend", "finish", "ack", "route", "verify", "notify-test"]
+            "rollback", "extend", "finish", "ack", "route", "verify", "notify-test", "migrate", "doctor",
+            "report", "pin", "unpin"]
 
 SETTINGS = """\
 policies: {folder}

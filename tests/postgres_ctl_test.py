@@ -281,9 +281,10 @@ def doctor_before_migrate_says_migrate(world):
     expect(result.code == 1 and "canaryctl migrate" in result.out, "the mend", result)
 
 
+# Not of the schema public, which everybody may enter by default.
 RIGHTS = """
 select 'schema ' || nspname, privilege_type from pg_namespace, aclexplode(nspacl)
- where grantee = 'canaryd'::regrole and nspname in ('canaryd', 'public')
+ where grantee = 'canaryd'::regrole and nspname = 'canaryd'
 union all
 select 'table ' || oid::regclass, privilege_type from pg_class, aclexplode(relacl)
  where grantee = 'canaryd'::regrole
@@ -434,7 +435,7 @@ def report_is_one_page_of_twelve_tables(world):
     expect(all(len(line) <= 80 for line in lines), "80 columns",
            [line for line in lines if len(line) > 80])
     expect("more: select * from canaryd.slow_requests" in page.out, "long lists are cut", page)
-    for words in ("wa-webhook-unified", "25.0", "High error rate", "error rate %", "p95 ms"):
+    for words in ("wa-webhook-unified", "24.91", "High error rate", "error rate %", "p95 ms"):
         expect(words in page.out, words, page)
     whole = on(database, "report", "--json", user="canaryd").json
     expect(list(whole) == VIEWS, "all twelve in the plan's order", list(whole))

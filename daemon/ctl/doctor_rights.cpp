@@ -74,15 +74,15 @@ constexpr const char* rights_sql = R"(
 select w.kind, w.name, found.what, found.has
   from unnest($2::text[], $3::text[]) with ordinality as w (kind, name, n)
   left join lateral (
-    select format('SCHEMA %I', nspname) as what, has_schema_privilege($1, oid, 'usage') as has
+    select format('SCHEMA %I', nspname) as what, has_schema_privilege($1::name, oid, 'usage') as has
       from pg_namespace where w.kind = 'schema' and nspname = w.name
     union all
-    select format('%I.%I', n.nspname, c.relname), has_table_privilege($1, c.oid, 'select')
+    select format('%I.%I', n.nspname, c.relname), has_table_privilege($1::name, c.oid, 'select')
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where w.kind = 'table' and c.relkind in ('r', 'p', 'v') and n.nspname || '.' || c.relname = w.name
     union all
     select format('FUNCTION %I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)),
-           has_function_privilege($1, p.oid, 'execute')
+           has_function_privilege($1::name, p.oid, 'execute')
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
      where w.kind = 'function' and n.nspname || '.' || p.proname = w.name
   ) found on true

@@ -37,7 +37,8 @@ Findings check_schema(postgres::Database& database) {
 
 Findings check_triggers(postgres::Database& database) {
     const auto rows = database.read(
-        "select w.name, w.what, format('%I.%I', n.nspname, c.relname), t.tgenabled::text "
+        "select w.name, w.what, quote_ident(n.nspname) || '.' || quote_ident(c.relname), "
+        "t.tgenabled::text "
         "from (values ('canaryd_new_user', 'new users get no flag'), "
         "('canaryd_flags_begin', 'the UPDATE of the plan moves nobody'), "
         "('canaryd_flag_moves', 'the UPDATE of the plan moves nobody'), "

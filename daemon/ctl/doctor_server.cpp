@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -98,7 +99,9 @@ bool is_here(const postgres::Target& target) {
         if (says(target.options(), "host", host)) return true;
     }
     const std::string& words = target.options();
-    return words.find("host='") == std::string::npos || words.find("host='/") != std::string::npos;
+    if (words.find("host='/") != std::string::npos) return true;
+    const char* host = std::getenv("PGHOST");
+    return words.find("host='") == std::string::npos && (host == nullptr || *host == '\0');
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ union all
 select case c.relkind when 'v' then 'view' when 'i' then 'index' when 'I' then 'index' else 'table' end, format('%s.%s', n.nspname, c.relname)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where n.nspname in ('canaryd', 'public') and c.relkind in ('r', 'p', 'v', 'i', 'I')
+   and not exists (select from pg_constraint k where k.conindid = c.oid and c.relkind = 'i')
 union all
 select 'function', format('%s.%s(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace

@@ -96,8 +96,11 @@ std::string cell(const Result& rows, int row, int column) {
         case Type::time:
         case Type::time_without_zone:
             return text.substr(0, std::min(text.find_first_of(".+"), text.size()));
+        case Type::numeric:  // also of counts that were added up
+            return text.size() < 18 && text.find_first_not_of("0123456789") == std::string::npos
+                       ? text::number(std::stoll(text))
+                       : escaped(text);
         case Type::real:
-        case Type::numeric:
         case Type::text:
         case Type::uuid:
             return escaped(text);
@@ -129,48 +132,82 @@ std::string cut(const std::string& text, std::size_t width) {
 
 using Line = std::vector<std::string>;
 
+/// Those of the columns that say something.
+std::vector<int> columns_with_values(const Result& rows) {
+    std::vector<int> all;
+    for (int column = 0; column < rows.columns(); ++column) {
+        for (int row = 0; row < rows.size(); ++row) {
+            if (rows.is_null(row, column)) continue;
+            all.push_back(column);
+            break;
+        }
+    }
+    return all;
+}
+
+/// How wide each column is so that all of them fit; empty when they do not. Texts and ids give way
+/// first, but not so far that they say nothing.
 std::vector<std::size_t> widths_of(const std::vector<Line>& lines, int paper) {
+    constexpr std::size_t least = 20;
     std::vector<std::size_t> widths(lines.front().size(), 0);
     for (const Line& line : lines) {
         for (std::size_t i = 0; i < line.size(); ++i)
             widths[i] = std::max(widths[i], columns_of(line[i]));
     }
-    // Too wide: the widest columns give way, down to what still says something.
-    const auto total = [&widths] {
-        std::size_t sum = 0;
-        for (const std::size_t width : widths) sum += width + 2;
-        return sum;
-    };
-    while (total() > static_cast<std::size_t>(paper)) {
+    std::size_t total = 0;
+    for (const std::size_t width : widths) total += width + 2;
+    while (total > static_cast<std::size_t>(paper)) {
         const auto widest = std::max_element(widths.begin(), widths.end());
-        if (*widest <= 8) break;
+        if (*widest <= least) return {};
         --*widest;
+        --total;
     }
     return widths;
 }
 
-void print_table(const Result& rows, const View& view, int paper) {
-    std::vector<Line> lines(1);
-    for (int column = 0; column < rows.columns(); ++column)
-        lines[0].push_back(heading(rows.column_name(column)));
-    const int shown = std::min(rows.size(), view.rows);
-    for (int row = 0; row < shown; ++row) {
-        Line line;
-        for (int column = 0; column < rows.columns(); ++column)
-            line.push_back(cell(rows, row, column));
-        lines.push_back(std::move(line));
-    }
-    const std::vector<std::size_t> widths = widths_of(lines, paper);
+void print_grid(const std::vector<Line>& lines, const std::vector<std::size_t>& widths,
+                const std::vector<bool>& right) {
     for (const Line& line : lines) {
         std::string text;
         for (std::size_t i = 0; i < line.size(); ++i) {
             const std::string value = cut(line[i], widths[i]);
             const std::string room(widths[i] - columns_of(value), ' ');
-            const bool right = is_number(rows.type(static_cast<int>(i)));
-            text += "  " + (right ? room + value : value + room);
+            text += "  " + (right[i] ? room + value : value + room);
         }
         text.erase(text.find_last_not_of(' ') + 1);
         std::cout << text << '\n';
+    }
+}
+
+/// "week4: percentage 10, total users 5,000, …": for what is too wide for a table.
+void print_list(const std::vector<Line>& lines, int paper) {
+    for (std::size_t row = 1; row < lines.size(); ++row) {
+        std::string text = "  " + lines[row][0] + ":";
+        for (std::size_t i = 1; i < lines[row].size(); ++i) {
+            if (lines[row][i] == "-") continue;
+            text += (i == 1 ? " " : ", ") + lines[0][i] + " " + lines[row][i];
+        }
+        std::cout << text::wrap(text, paper, 6) << '\n';
+    }
+}
+
+void print_table(const Result& rows, const View& view, int paper) {
+    const std::vector<int> columns = columns_with_values(rows);
+    if (columns.empty()) return;
+    const int shown = std::min(rows.size(), view.rows);
+    std::vector<Line> lines(static_cast<std::size_t>(shown) + 1);
+    std::vector<bool> right;
+    for (const int column : columns) {
+        right.push_back(is_number(rows.type(column)));
+        lines[0].push_back(heading(rows.column_name(column)));
+        for (int row = 0; row < shown; ++row)
+            lines[static_cast<std::size_t>(row) + 1].push_back(cell(rows, row, column));
+    }
+    const std::vector<std::size_t> widths = widths_of(lines, paper);
+    if (widths.empty()) {
+        print_list(lines, paper);
+    } else {
+        print_grid(lines, widths, right);
     }
     if (rows.size() > shown) {
         std::cout << "  and " << rows.size() - shown << " more: select * from canaryd." << view.name

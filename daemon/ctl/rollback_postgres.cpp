@@ -43,10 +43,16 @@ void order(postgres::Database& database, const std::string& name, const std::str
     }
 }
 
-/// What a running daemon does by itself. Stopping it in the middle loses nothing.
+/// What a running daemon does by itself. Stopping it in the middle loses nothing; rows that
+/// somebody keeps locked are not waited for without end.
 std::string follow(postgres::Database& database, const std::string& name, bool loud) {
+    constexpr int patience = 300;  // a tenth of a second each
     std::int64_t changed = 0;
+    const std::string others =
+        "A running daemon sees to it, or as the owner: call canaryd.follow(" + sql_text(name) + ")";
     try {
+        int idle = 0;
+        std::int64_t was = -1;
         for (;;) {
             const auto row = database.write(
                 "select done, changed, at_block, of_blocks from canaryd.follow_flags($1)", name);
@@ -55,13 +61,14 @@ std::string follow(postgres::Database& database, const std::string& name, bool l
             const std::int64_t at = row.integer(0, 2), of = row.integer(0, 3);
             if (loud && of > 0) std::cout << "\rflags: " << at * 100 / of << " % " << std::flush;
             // Others hold the rows, or a daemon is at it.
-            if (row.integer(0, 1) == 0) std::this_thread::sleep_for(std::chrono::milliseconds{100});
+            idle = row.integer(0, 1) == 0 && at == was ? idle + 1 : 0;
+            was = at;
+            if (idle == patience) return "the flags have not all followed yet. " + others;
+            if (idle > 0) std::this_thread::sleep_for(std::chrono::milliseconds{100});
         }
     } catch (const postgres::Error& error) {
         if (loud) std::cout << '\n';
-        return "the flags did not follow here: " + explained(error) +
-               "\nA running daemon sees to it, or as the owner: call canaryd.follow(" +
-               sql_text(name) + ")";
+        return "the flags did not follow here: " + explained(error) + "\n" + others;
     }
     if (loud) std::cout << "\r";
     return text::counted(changed, "flag", "flags") + " set back for readers of the column";
@@ -109,10 +116,10 @@ int roll_back_in(const postgres::Target& target, const std::string& given,
     } catch (const postgres::Error& error) {
         const std::string& state = error.sqlstate();
         const bool unmade = state == "3F000" || state == "42P01" || state == "42883";
-        give_up(unmade ? "canaryd's part is not in this database, so that the flags decide; "
-                         "UPDATE users SET use_unified_webhook = false;"
-                       : "",
-                error);
+        if (!unmade) give_up("", error);
+        throw Refused(
+            explained(error) +
+            "\nuntil then the flags decide: UPDATE users SET use_unified_webhook = false;");
     }
 }
 
