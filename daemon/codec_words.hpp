@@ -56,6 +56,8 @@ constexpr std::string_view word(Hold::Kind kind) {
             return "confirmation";
         case Hold::Kind::unconfirmed:
             return "unconfirmed";
+        case Hold::Kind::criterion:
+            return "criterion";
         case Hold::Kind::store_went_back:
             return "store_went_back";
     }

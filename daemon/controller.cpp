@@ -271,8 +271,16 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
         }
         store_trouble = error.what();
         trouble = std::current_exception();
+    } catch (const LeaseLost&) {
+        // Nothing was committed, and whoever acts now knows better what to lower.
+        if (!stopping) throw;
+        trouble = std::current_exception();
     } catch (...) {
         unknown = std::current_exception();
+    }
+    if (stopping && trouble) {
+        fail(reply, std::make_exception_ptr(std::runtime_error("canaryd is stopping")));
+        co_return;
     }
     const bool lowers = transition.next.desired < entry->rollout.desired;
     if (trouble || unknown) {

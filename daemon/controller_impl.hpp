@@ -119,6 +119,7 @@ struct Controller::Impl {
     Async<> renew_lease();
     Async<> keep_lease();
     Async<> confirm_lease(bool lowers);
+    Async<> lower_at_last(std::shared_ptr<Entry> entry);
     void refuse_standing_by() const;
     Async<> compare_with_marks(std::map<std::string, std::shared_ptr<Entry>> loaded_now);
 
@@ -133,10 +134,13 @@ struct Controller::Impl {
     Async<> take_peek(std::shared_ptr<Entry> entry);
     Async<> read_route(std::shared_ptr<Entry> entry);
     Async<> set_route(std::shared_ptr<Entry> entry);
-    Async<> lower_at_last(std::shared_ptr<Entry> entry);
     [[nodiscard]] bool lease_is_due(const Entry& entry) const;
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
+
+/// What the route row remembers and the store does not, if anything.
+std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
+                                                       const Rollout& rollout);
 
 /// The longest time that one call of the store may take.
 inline constexpr Duration store_limit = std::chrono::seconds{20};

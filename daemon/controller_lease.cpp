@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "daemon/controller_impl.hpp"
+#include "daemon/fields.hpp"
 #include "daemon/log.hpp"
 #include "daemon/stores/stores.hpp"
 
@@ -58,13 +59,20 @@ Async<> Controller::Impl::show_what_is_stored() {
     std::vector<Loaded> known =
         co_await with_deadline(clock, store_limit, "reading the store", store.load());
     entries.clear();
+    const auto remembered =
+        guards.marks == nullptr ? std::map<std::string, Mark>{} : guards.marks->read();
     for (Loaded& one : known) {
         ParsedPolicy parsed = parse_policy(one.policy_text, one.policy_file);
         if (!parsed.policy) continue;  // the one that acts says what is wrong with it
         const auto entry = std::make_shared<Entry>(executor);
         entry->policy = std::move(*parsed.policy);
         entry->rollout = std::move(one.rollout);
-        if (guards.marks != nullptr) guards.marks->write(entry->rollout);
+        const auto mark = remembered.find(entry->rollout.id);
+        // Never back: it may be this copy that is older, and nobody has said so yet.
+        if (guards.marks != nullptr &&
+            (mark == remembered.end() || mark->second.revision < entry->rollout.revision)) {
+            guards.marks->write(entry->rollout);
+        }
         entries[entry->rollout.id] = entry;
     }
 }
@@ -146,6 +154,28 @@ Async<> Controller::Impl::compare_with_marks(
             entry->unrecorded = Entry::Unrecorded{event, weight, false, "the store went back"};
         }
     }
+}
+
+/// Before the process ends: what the route says to it is of no account any more.
+Async<> Controller::Impl::lower_at_last(std::shared_ptr<Entry> entry) {
+    try {
+        co_await set_route(entry);
+    } catch (const std::exception& error) {
+        log(Level::error, "route of " + entry->policy.name + ": " + error.what());
+    }
+}
+
+/// The row says which decision it follows. One that the store does not have was lost with a newer
+/// copy of it.
+std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
+                                                       const Rollout& rollout) {
+    const std::string before = rollout.id + " revision ";
+    if (served.by != engine.name || served.reason.rfind(before, 0) != 0) return std::nullopt;
+    const auto revision = read_whole(std::string_view(served.reason).substr(before.size()));
+    if (!revision.value || *revision.value < 0) return std::nullopt;
+    const auto decided = static_cast<std::uint64_t>(*revision.value);
+    if (decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
+    return event::StoreWentBack{decided, served.weight, false, "the route row"};
 }
 
 Async<> Controller::stop() {

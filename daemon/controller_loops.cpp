@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "canaryd/text.hpp"
+#include "daemon/ask.hpp"
 #include "daemon/controller_impl.hpp"
-#include "daemon/fields.hpp"
 #include "daemon/log.hpp"
 #include "daemon/stores/stores.hpp"
 
@@ -32,20 +32,6 @@ TimePoint next_look_to(const Rollout& rollout, const Policy& policy, TimePoint w
         return std::min(to, rollout.applied_since);
     }
     return to;
-}
-
-Ask ask_for(const Rollout& rollout, const Policy& policy) {
-    Ask ask;
-    ask.from = rollout.last_look;
-    ask.windows_from = rollout.applied_since;
-    ask.gate_from =
-        (rollout.phase_due ? rollout.applied_since : rollout.ledger.phase_from) + policy.warm_up;
-    ask.cursor = rollout.cursor;
-    for (std::size_t i = 0; i < rollout.segments.size(); ++i) {
-        const auto users = static_cast<std::int64_t>(rollout.segments[i].users.size());
-        if (users < policy.segment_users) ask.users_wanted.push_back(policy.segments[i]);
-    }
-    return ask;
 }
 
 Duration doubled(Duration backoff, Duration most) {
@@ -155,23 +141,6 @@ Async<> Controller::Impl::watch(std::shared_ptr<Entry> entry) {
     }
 }
 
-namespace {
-
-/// The row says which decision it follows. One that the store does not have was lost with a newer
-/// copy of it.
-std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
-                                                       const Rollout& rollout) {
-    const std::string before = rollout.id + " revision ";
-    if (served.by != engine.name || served.reason.rfind(before, 0) != 0) return std::nullopt;
-    const auto revision = read_whole(std::string_view(served.reason).substr(before.size()));
-    if (!revision.value || *revision.value < 0) return std::nullopt;
-    const auto decided = static_cast<std::uint64_t>(*revision.value);
-    if (decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
-    return event::StoreWentBack{decided, served.weight, false, "the route row"};
-}
-
-}  // namespace
-
 /// Reads what is served and asks for what follows from it. Throws what the router threw.
 Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     event::RouteRead read;
@@ -189,12 +158,13 @@ Async<> Controller::Impl::read_route(std::shared_ptr<Entry> entry) {
     co_await ask(entry, std::move(what));
 }
 
-/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless.
+/// Whether the exposure has to be renewed, or at the end of a rollout to be made endless. A row
+/// that lapsed is written as the 0 % that it has become: a clock that is set back revives nobody.
 bool Controller::Impl::lease_is_due(const Entry& entry) const {
     const auto& lease = entry.policy.router.exposure_lease;
     const Rollout& rollout = entry.rollout;
-    if (!lease || rollout.desired == nobody || rollout.applied != rollout.desired) return false;
-    if (rollout.status == Status::finished) return !entry.lease_lifted;
+    if (!lease || rollout.applied != rollout.desired) return false;
+    if (rollout.desired == nobody || rollout.status == Status::finished) return !entry.lease_lifted;
     return !entry.leased_until || *entry.leased_until - clock.now() < *lease * 3 / 4;
 }
 
@@ -223,15 +193,6 @@ Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
                            entry->ports.router->set(std::move(order)));
     entry->leased_until = until;
     entry->lease_lifted = !until;
-}
-
-/// Before the process ends: what the route says to it is of no account any more.
-Async<> Controller::Impl::lower_at_last(std::shared_ptr<Entry> entry) {
-    try {
-        co_await set_route(entry);
-    } catch (const std::exception& error) {
-        log(Level::error, "route of " + entry->policy.name + ": " + error.what());
-    }
 }
 
 Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <utility>
 
 #include "daemon/log.hpp"
 
@@ -67,7 +68,8 @@ private:
                                (flag == "-" || flag == "rolled_back") && mark.weight >= nobody &&
                                mark.weight <= everybody;
             ++lines_;
-            if (!whole) continue;  // cut by a power failure
+            torn_ = file.eof();
+            if (!whole || torn_) continue;  // cut by a power failure
             mark.rolled_back = flag == "rolled_back";
             marks_[id] = mark;
         }
@@ -78,7 +80,8 @@ private:
                                  "; an older copy of the store would not be noticed by them");
     }
 
-    void append(const std::string& text, bool durable) {
+    void append(std::string text, bool durable) {
+        if (std::exchange(torn_, false)) text.insert(0, 1, '\n');
         if (file_ < 0) {
             file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
             if (file_ < 0) fail("open");
@@ -91,6 +94,7 @@ private:
 
     void compact() {
         close();
+        torn_ = false;
         const std::string fresh = path_ + ".new";
         std::string text;
         for (const auto& [id, mark] : marks_) text += line_of(id, mark);
@@ -110,6 +114,7 @@ private:
     std::map<std::string, Mark> marks_;
     std::size_t lines_ = 0;
     int file_ = -1;
+    bool torn_ = false;  // its last line has no end
     bool failing_ = false;
 };
 

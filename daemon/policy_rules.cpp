@@ -55,14 +55,104 @@ std::optional<Share> healthy_limit(Fields& fields, const Metric& metric, const s
     return std::nullopt;
 }
 
-std::optional<Criterion> read_criterion(Fields& fields) {
+/// "x1.2 + 0.1pp", "x2", "0.2pp": how much worse than the baseline is fine.
+std::optional<Margin> margin_of(std::string_view text) {
+    Margin margin;
+    const std::size_t plus = text.find(" + ");
+    const bool both = plus != std::string_view::npos;
+    const std::string_view first = text.substr(0, both ? plus : text.size());
+    const std::string_view second = both ? text.substr(plus + 3) : text;
+    if (both || text.starts_with("x")) {
+        const auto times = first.starts_with("x") ? read_number(first.substr(1)) : Read<double>{};
+        if (!times.value || *times.value < 1 || *times.value > 100) return std::nullopt;
+        margin.times = *times.value;
+    }
+    if (both || !text.starts_with("x")) {
+        if (!second.ends_with("pp")) return std::nullopt;
+        const auto points = read_share(std::string(second.substr(0, second.size() - 2)) + "%");
+        if (!points.value || points.value->billionths >= Share::whole) return std::nullopt;
+        margin.plus = points.value->value();
+    }
+    return margin;
+}
+
+/// The tight margin holds; one that rolls back should be wide (analysis 3).
+Margin default_margin(const Metric& metric) {
+    return {1.2, metric.kind == Metric::Kind::slower ? 0.005 : 0.001};
+}
+
+/// `no_worse_than: baseline`, its margin, and for a latency what slow means: its own limit.
+bool read_comparison(Fields& fields, Criterion& criterion, const Metric& metric,
+                     const Policy& policy, const std::vector<Criterion>& limits) {
+    criterion.no_worse_than = default_margin(metric);
+    criterion.then = Action::hold;
+    const auto than = fields.word("no_worse_than", {"baseline"});
+    for (const std::string_view side : {"above", "below"}) {
+        if (fields.has(side)) {
+            fields.problem(side, "stands beside no_worse_than; make it a criterion of its own");
+        }
+    }
+    if (policy.baseline.empty()) {
+        fields.problem("no_worse_than",
+                       "there is no baseline to compare with; add `baseline`, or "
+                       "remove this");
+    }
+    if (const auto text = fields.text("margin")) {
+        const auto margin = margin_of(*text);
+        if (!margin) {
+            fields.problem("margin", as_written(*text) +
+                                         " is no margin; write how many times the baseline's share "
+                                         "and how many points more are fine, like x1.2 + 0.1pp");
+        } else {
+            criterion.no_worse_than = margin;
+        }
+    }
+    if (metric.kind != Metric::Kind::slower) return than.has_value();
+    const auto same = std::find_if(limits.begin(), limits.end(), [&](const Criterion& limit) {
+        return limit.metric == criterion.metric;
+    });
+    if (same == limits.end()) {
+        fields.problem("metric", as_written(criterion.metric) +
+                                     " has no limit here, so that nothing says what slow is; add "
+                                     "`{metric: " +
+                                     criterion.metric + ", below: 2s}`");
+        return false;
+    }
+    criterion.signal = same->signal;
+    return than.has_value();
+}
+
+/// `above` or `below`: the highest healthy share.
+bool read_limit(Fields& fields, Criterion& criterion, const Metric& metric,
+                const std::string& side) {
+    if (metric.kind != Metric::Kind::slower) {
+        const auto limit = healthy_limit(fields, metric, side);
+        if (limit) criterion.limit = limit->value();
+        return limit.has_value();
+    }
+    if (side == "above") {
+        refuse_side(fields, side, "below: 2s");
+        return false;
+    }
+    const auto than = fields.duration(side, {.min = 1ms, .unit = "s"});
+    if (!than) return false;
+    criterion.signal = {Signal::Kind::slower, *than};
+    criterion.limit = metric.slow.value();
+    return true;
+}
+
+std::optional<Criterion> read_criterion(Fields& fields, const Policy& policy,
+                                        const std::vector<Criterion>& limits) {
     Criterion criterion;
-    fields.known({"name", "metric", "below", "above"});
-    fields.later({"no_worse_than", "margin", "then"});
+    fields.known({"name", "metric", "below", "above", "no_worse_than", "margin", "then"});
     fields.require({"metric"});
     const auto word = fields.text("metric");
     const bool relative = fields.has("no_worse_than");
     const std::string side = relative ? std::string{} : side_of(fields);
+    const auto then = fields.word("then", {"rollback", "hold"});
+    if (!relative && fields.has("margin")) {
+        fields.problem("margin", "goes with no_worse_than; remove it");
+    }
     fields.done();
     if (!word) return std::nullopt;
     criterion.metric = *word;
@@ -75,22 +165,28 @@ std::optional<Criterion> read_criterion(Fields& fields) {
         fields.problem("metric", as_written(*word) + " cannot be proven; make it a trigger");
         return std::nullopt;
     }
-    if (side.empty()) return std::nullopt;
-    if (metric->kind != Metric::Kind::slower) {
-        const auto limit = healthy_limit(fields, *metric, side);
-        if (!limit) return std::nullopt;
-        criterion.limit = limit->value();
-        return criterion;
-    }
-    if (side == "above") {
-        refuse_side(fields, side, "below: 2s");
+    if (relative) {
+        if (!read_comparison(fields, criterion, *metric, policy, limits)) return std::nullopt;
+    } else if (side.empty() || !read_limit(fields, criterion, *metric, side)) {
         return std::nullopt;
     }
-    const auto than = fields.duration(side, {.min = 1ms, .unit = "s"});
-    if (!than) return std::nullopt;
-    criterion.signal = {Signal::Kind::slower, *than};
-    criterion.limit = metric->slow.value();
+    if (then) criterion.then = *then == "hold" ? Action::hold : Action::rollback;
     return criterion;
+}
+
+/// What the file's latency limits call slow, whether they are right otherwise or not.
+std::vector<Criterion> latency_limits(const std::vector<Fields>& entries) {
+    std::vector<Criterion> limits;
+    for (const Fields& entry : entries) {
+        const auto metric = built_in(entry.raw("metric"));
+        if (!metric || metric->kind != Metric::Kind::slower || entry.has("no_worse_than")) continue;
+        Criterion limit;
+        limit.metric = entry.raw("metric");
+        limit.signal.kind = Signal::Kind::slower;
+        assign(limit.signal.than, read_duration(entry.raw("below"), "s").value);
+        limits.push_back(limit);
+    }
+    return limits;
 }
 
 bool is_metric_name(std::string_view text) {
@@ -224,12 +320,18 @@ std::vector<std::string> names_for(std::vector<Fields>& entries,
     return names;
 }
 
-std::vector<Criterion> read_criteria(Fields& fields) {
+std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy) {
+    constexpr std::string_view mend =
+        "so that nothing could be proven; write at least `- {metric: error_rate, below: 1%}`";
+    auto entries = fields.mappings("criteria", "has no criteria, " + std::string(mend));
+    const bool only_relative =
+        !entries.empty() && std::all_of(entries.begin(), entries.end(), [](const Fields& entry) {
+            return entry.has("no_worse_than");
+        });
+    if (only_relative) fields.problem("criteria", "has no limit, " + std::string(mend));
+    const std::vector<Criterion> limits = latency_limits(entries);
     return read_rules<Criterion>(
-        fields.mappings("criteria",
-                        "has no criteria, so that nothing could be proven; write at least "
-                        "`- {metric: error_rate, below: 1%}`"),
-        read_criterion);
+        std::move(entries), [&](Fields& entry) { return read_criterion(entry, policy, limits); });
 }
 
 std::vector<NumberQuery> read_metrics(Fields& fields) {

@@ -62,7 +62,8 @@ std::vector<Rule> read_rules(std::vector<Fields> entries, ReadOne read_one) {
     return rules;
 }
 
-std::vector<Criterion> read_criteria(Fields& fields);
+/// After the baseline, which some compare with.
+std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy);
 std::vector<NumberQuery> read_metrics(Fields& fields);
 /// `source.query`: one SELECT in place of a table, without parameters.
 std::string read_source_query(Fields& fields);

@@ -268,6 +268,7 @@ void read_statistics(Fields& fields, Policy& policy) {
         }
     }
     read_chance(fields, "false_rollback", policy.false_rollback);
+    read_chance(fields, "false_hold", policy.false_hold);
     read_chance(fields, "false_promotion", policy.false_promotion);
 }
 
@@ -328,7 +329,7 @@ void read_policy(Fields& fields, Problems& problems, Policy& policy) {
     read_steps(fields, policy);
     read_cadence(fields, policy);
     read_ports(fields, policy);  // after the cadence, which a lease refers to
-    policy.criteria = read_criteria(fields);
+    policy.criteria = read_criteria(fields, policy);
     policy.metrics = read_metrics(fields);
     read_segments(fields, policy);
     policy.triggers = read_triggers(fields, policy);

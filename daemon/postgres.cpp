@@ -307,13 +307,15 @@ Transaction::Transaction(Database& database, Kind kind, const Limits& limits)
     database_.open();
     const char* begin = kind == Kind::snapshot ? "begin isolation level repeatable read read only"
                                                : "begin isolation level read committed read write";
-    // A cursor is read to its end: plan it so.
-    database_.run(
-        std::string(begin) + "; set local statement_timeout = " + milliseconds(limits.statement) +
-            "; set local lock_timeout = " + milliseconds(limits.lock) +
-            "; set local idle_in_transaction_session_timeout = " + milliseconds(limits.idle) +
-            "; set local cursor_tuple_fraction = 1",
-        nullptr, Database::Meaning::harmless);
+    std::string sql = begin;
+    const auto set = [&sql](std::string_view what, const std::string& value) {
+        sql.append("; set local ").append(what).append(" = ").append(value);
+    };
+    set("statement_timeout", milliseconds(limits.statement));
+    set("lock_timeout", milliseconds(limits.lock));
+    set("idle_in_transaction_session_timeout", milliseconds(limits.idle));
+    set("cursor_tuple_fraction", "1");  // a cursor is read to its end: plan it so
+    database_.run(sql, nullptr, Database::Meaning::harmless);
     open_ = true;
 }
 

@@ -114,6 +114,7 @@ TEST_SUITE("codec") {
         const auto rollout = filled<Rollout>();
         check_all_set(rollout);
         check_all_set(rollout.ledger);
+        check_all_set(rollout.ledger.hold);
         check_all_set(rollout.ledger.streams.front());
         check_all_set(*rollout.ledger.waiting);
         check_all_set(rollout.triggers.at("errors").last);
@@ -246,6 +247,18 @@ TEST_SUITE("codec") {
         rollout.ledger.streams[0].guard[9] = 0.5;
         CHECK(codec::to_json(rollout) == R"({"status":"rolled_back","ledger":{"streams":[)"
                                          R"({"guard":"0;0;0;0;0;0;0;0;0;0.5"}]}})");
+    }
+
+    TEST_CASE("a ledger without comparisons is stored as it was before there were any") {
+        Policy policy;
+        policy.baseline = {"old"};
+        policy.criteria = {{"errors", "error_rate", {}, 0.01}};
+        Rollout rollout;
+        rollout.ledger = new_ledger(policy);
+        CHECK(codec::to_json(rollout) == R"({"ledger":{"streams":[{}]}})");
+        policy.criteria.push_back({"worse", "error_rate", {}, 0, Margin{1.2, 0.001}, Action::hold});
+        rollout.ledger = new_ledger(policy);
+        CHECK(codec::to_json(rollout) == R"({"ledger":{"streams":[{}],"hold":{"streams":[{}]}}})");
     }
 
     TEST_CASE("text that is not UTF-8 is stored with its broken bytes replaced") {

@@ -73,6 +73,16 @@ TEST_SUITE("controller") {
             CHECK(entry.reason.find("lapsed") == std::string::npos);
     }
 
+    TEST_CASE("a lease that lapsed while nobody looked is 0 % in the row as well") {
+        Plan plan = calm();
+        plan.leased = true;
+        plan.router_dead_at = 8 * day;
+        plan.router_dead_for = std::chrono::hours{5};
+        const Run result = run(plan, 9);
+        CHECK(result.served.weight == nobody);
+        CHECK_FALSE(result.served_until);
+    }
+
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
         Plan plan = calm();
         plan.fault_rate = 0.5;
@@ -154,6 +164,18 @@ TEST_SUITE("controller") {
         plan.fault_at = 1 * day;
         plan.fault_for = 60 * day;
         const Run result = run(plan, 3);
+        CHECK(result.served.weight == nobody);
+    }
+
+    TEST_CASE("a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
+        Plan plan = calm();
+        plan.clock_jumps_per_week = 40;
+        plan.suspends_per_week = 20;
+        plan.fault_rate = 0.5;
+        plan.fault_at = 3 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 6);
+        CHECK(result.decided.back().status == Status::rolled_back);
         CHECK(result.served.weight == nobody);
     }
 

@@ -29,9 +29,9 @@ CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
 CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
 PATIENCE = 60  # seconds until something is given up; nothing is expected to come near it
 ME = pwd.getpwuid(os.getuid()).pw_name
-COMMANDS = ["check", "init", "start", "status", "explain", "history", "pause", "resume", "promote",
-            "rollback", "extend", "finish", "ack", "route", "verify", "notify-test", "migrate", "doctor",
-            "report", "pin", "unpin"]
+COMMANDS = ["check", "plan", "aa", "init", "start", "status", "explain", "history", "pause", "resume",
+            "promote", "rollback", "extend", "finish", "ack", "route", "verify", "notify-test",
+            "backtest", "migrate", "doctor", "report", "pin", "unpin"]
 
 SETTINGS = """\
 policies: {folder}
@@ -327,6 +327,105 @@ def without_a_daemon_it_is_2_and_says_what_helps(world):
     expect("rollback --direct shop" in result.err, "names --direct", result)
 
 
+PLANNED = """\
+name: planned
+canary: new
+baseline: old
+source: {{kind: sqlite, connection: past}}
+router: {{kind: sql, connection: route}}
+steps: [{{weight: 10%, bake: 7d}}, {{weight: 50%, bake: 7d}}, {{weight: 100%, bake: 7d}}]
+criteria: [{{name: errors, metric: error_rate, below: {below}}}]
+triggers:
+  - {{name: burst, metric: error_rate, above: 5%, over: 15m, for: 2 of 3 looks, at_least: {floor} failures from 1 users}}
+"""
+
+
+def past(world, name, days, failing, per_user=1):
+    """Legacy's requests, one every 30 s; every n-th fails, `per_user` in a row of the same user."""
+    path = world.folder / name
+    begin = 1_767_225_600_000
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.executescript(SCHEMA)
+        rows = []
+        for i in range(days * 2880):
+            at = begin + i * 30_000
+            failed = failing and (i * 7919) % failing < per_user
+            user = f"user-{i * 31 % 997}"
+            rows.append(("old", user, at, at + 100, 100, "error" if failed else "success", at))
+        database.executemany(
+            "insert into webhook_metrics (webhook_name, user_id, started_at, completed_at, "
+            "duration_ms, status, created_at) values (?,?,?,?,?,?,?)", rows)
+    return path
+
+
+def plan_is_honest_about_low_traffic(world):
+    (world.folder / "planned.yaml").write_text(PLANNED.format(below="1%", floor=5))
+    result = world.ctl("plan", "planned.yaml", "--traffic", "2/min")
+    expect(result.code == 0, "plan plans", result)
+    for words in ("cannot show, and what would change it", "errors in step-1 (10 %) is proven",
+                  "a weight of", "Faults found", "Fires on a healthy canary by chance"):
+        expect(words in result.out, f"plan says {words}", result)
+    expect(all(len(line) <= 100 for line in result.out.splitlines()), "100 columns", result)
+    expect(len(result.out.splitlines()) <= 50, "one screen", result)
+    again = world.ctl("plan", "planned.yaml", "--traffic", "2/min")
+    expect(again.out == result.out, "the same again", again)
+    checked = world.ctl("check", "planned.yaml", "--traffic", "2/min")
+    expect(checked.code == 0 and result.out in checked.out, "check says it too", checked)
+    plenty = world.ctl("plan", "planned.yaml", "--traffic", "60000/min")
+    expect("Everything can be shown" in plenty.out, "plenty of traffic", plenty)
+    document = json.loads(world.ctl("plan", "planned.yaml", "--traffic", "120/h", "--json").out)
+    expect(document["per_minute"] == 2 and len(document["steps"]) == 3, "--json", document)
+    expect(0 < document["steps"][0]["proofs"][0]["chance_by_bake"] < 0.6, "a chance", document)
+    for traffic in ("2", "two/min", "-1/min", "2/fortnight", "0/min", "2/min, jobs=30%", "2/min,,",
+                    "nowhere.csv", "1e999/min"):
+        wrong = world.ctl("plan", "planned.yaml", f"--traffic={traffic}")
+        expect(wrong.code == 64 and "--traffic" in wrong.err, f"{traffic} is a mistake", wrong)
+
+
+def plan_measures_legacys_own_table(world):
+    past(world, "past.db", 8, 250)
+    config = world.folder / "past.yaml"
+    config.write_text(world.config.read_text() +
+                      f"  past: {{kind: sqlite, path: {world.folder}/past.db}}\n")
+    result = world.ctl("plan", "planned.yaml", "--config", config)
+    expect(result.code == 0 and "as legacy had in 8d" in result.out, "measured", result)
+    expect("0.4 %" in result.out, "at legacy's own rate", result)
+    by_file = world.ctl("plan", "planned.yaml", "--traffic", world.folder / "past.db")
+    expect(by_file.out == result.out, "a file is the same", by_file)
+    expect(world.ctl("plan", "planned.yaml").code == 1, "no settings, no table")
+
+
+def aa_holds_legacy_against_itself(world):
+    config = world.folder / "past.yaml"
+    result = world.ctl("aa", "planned.yaml", "--config", config)
+    expect(result.code == 0 and "The assumptions hold." in result.out, "a good legacy", result)
+    (world.folder / "strict.yaml").write_text(PLANNED.format(below="0.1%", floor=5))
+    strict = world.ctl("aa", "strict.yaml", "--config", config, "--share", "50%")
+    expect(strict.code == 0 and "Set a limit above what legacy does" in strict.flat,
+           "a limit that legacy breaks: warned, not refused", strict)
+    document = json.loads(world.ctl("aa", "strict.yaml", "--config", config, "--share", "50%",
+                                    "--json").out)
+    expect(document["warnings"] and document["streams"][0]["stream"] == "errors", "--json", document)
+    for share in ("0%", "100%", "10"):
+        wrong = world.ctl("aa", "planned.yaml", "--config", config, "--share", share)
+        expect(wrong.code == 64, f"--share {share} is a mistake", wrong)
+    missing = world.ctl("aa", "planned.yaml", "--from", "nowhere.csv")
+    expect(missing.code == 1 and "nowhere.csv" in missing.err, "no history", missing)
+
+
+def start_refuses_a_trigger_that_fires_by_chance(world):
+    config = world.folder / "past.yaml"
+    (world.folder / "eager.yaml").write_text(PLANNED.format(below="1%", floor=1))
+    refused = world.ctl("start", "eager.yaml", "--config", config)
+    expect(refused.code == 1 and "trigger burst would fire on a healthy canary" in refused.err,
+           "refused", refused)
+    expect("--accept-false-rollbacks" in refused.err, "and says the way out", refused)
+    accepted = world.ctl("start", "eager.yaml", "--config", config, "--accept-false-rollbacks")
+    expect(accepted.code == 2 and "trigger burst" in accepted.err, "accepted, no daemon", accepted)
+    planned = world.ctl("start", "planned.yaml", "--config", config)
+    expect(planned.code == 2 and "trigger burst" not in planned.err, "a floor mends it", planned)
+
+
 # --- With a daemon -------------------------------------------------------------------------------
 
 
@@ -406,6 +505,14 @@ def explain_says_why_not_yet(world):
     for words in (["explain", "trigger", "burst"], ["explain", "shop-1", "trigger", "burst"]):
         trigger = world.ctl(*words)
         expect(trigger.code == 0 and "rule: error_rate above 50%" in trigger.flat, words, trigger)
+    maths = world.ctl("explain", "--maths")
+    expect(maths.code == 0 and "ln M" in maths.out, "the ledger's numbers", maths)
+    then = world.ctl("explain", "--revision", "1")
+    expect(then.code == 0 and "As of revision 1" in then.out, "as it was then", then)
+    never = world.ctl("explain", "--revision", "99999")
+    expect(never.code == 1 and "has no revision 99999" in never.err, "no such entry", never)
+    both = world.ctl("explain", "trigger", "burst", "--maths")
+    expect(both.code == 64, "maths of a trigger", both)
     unknown = world.ctl("explain", "trigger", "brst")
     expect(unknown.code == 1 and "burst" in unknown.err, "names the ones there are", unknown)
 
@@ -570,6 +677,8 @@ def the_daemon_stops_in_order(world):
 
 STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_where_it_counts,
          check_says_what_a_policy_does, check_says_every_mistake_at_once,
+         plan_is_honest_about_low_traffic, plan_measures_legacys_own_table,
+         aa_holds_legacy_against_itself, start_refuses_a_trigger_that_fires_by_chance,
          init_writes_a_policy_that_passes_check, init_asks_on_a_terminal,
          without_a_daemon_it_is_2_and_says_what_helps,
          nothing_has_been_started_yet, two_daemons_on_one_store, start_begins_a_rollout,

@@ -158,6 +158,7 @@ TEST_SUITE("policy") {
         CHECK(policy.floor_within == 60min);
         CHECK(policy.suspicious == 0.05);
         CHECK(policy.false_rollback == 0.01);
+        CHECK(policy.false_hold == 0.01);
         CHECK(policy.false_promotion == 0.05);
         CHECK(policy.soak == 24h * 30);
         CHECK(policy.notify.empty());
@@ -195,6 +196,16 @@ TEST_SUITE("policy") {
         CHECK(policy.criteria[2].signal == Signal{Signal::Kind::slower, 750ms});
         CHECK(policy.criteria[2].limit == 0.5);
         CHECK(policy.criteria[3].limit == 0.01);
+        CHECK(policy.criteria[2].then == Action::rollback);
+        CHECK(policy.criteria[3].then == Action::hold);
+        CHECK(policy.criteria[4].no_worse_than == Margin{2, 0.0025});
+        CHECK(policy.criteria[4].then == Action::rollback);
+        CHECK(policy.criteria[5].no_worse_than == Margin{1.5, 0});
+        CHECK(policy.criteria[5].signal == Signal{Signal::Kind::slower, 4s});
+        CHECK(policy.criteria[5].then == Action::hold);
+        CHECK(policy.criteria[6].no_worse_than == Margin{1.2, 0.005});
+        CHECK(claims_of(policy, Action::rollback).size() == 3);
+        CHECK(claims_of(policy, Action::hold).size() == 3);
         CHECK(policy.metrics[1].name == "jobs_done");
         CHECK(policy.metrics[1].query.find("\nselect count(*)") != std::string::npos);
         CHECK(policy.segments == std::vector<std::string>{"eu", "us", "asia pacific"});
@@ -213,6 +224,7 @@ TEST_SUITE("policy") {
         CHECK(policy.floor_within == 30min);
         CHECK(policy.suspicious == 0.025);
         CHECK(policy.false_rollback == 0.005);
+        CHECK(policy.false_hold == 0.02);
         CHECK(policy.false_promotion == 0.1);
         CHECK(policy.soak == 24h * 45);
         CHECK(policy.notify[0].kind == "slack");

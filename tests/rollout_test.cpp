@@ -749,6 +749,54 @@ TEST_SUITE("rollout") {
     }
 
     TEST_CASE(
+        "12b an older copy of the store is held at the lowest weight until a person resumes") {
+        Story story = baking();
+        story.to_next_step();
+        REQUIRE(story.rollout.desired == Weight{5'000});
+        const std::uint64_t revision = story.rollout.revision;
+        SUBCASE("what was at 10 % by a later decision goes down to it and stays there") {
+            story.happens(
+                event::StoreWentBack{revision + 5, Weight{1'000}, false, "the route row"});
+            CHECK(story.rollout.desired == Weight{1'000});
+            REQUIRE(story.rollout.hold(Hold::Kind::store_went_back) != nullptr);
+            CHECK(story.rollout.reason.find("the route row remembers revision " +
+                                            std::to_string(revision + 5) + " at 10 %") !=
+                  std::string::npos);
+            story.served(Weight{1'000});
+            story.healthy(60);
+            CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.happens(event::Promote{true, "go"}, "alice").refused);
+            SUBCASE("said once") {
+                const event::StoreWentBack again{revision + 5, Weight{1'000}, false, "the marks"};
+                CHECK(story.happens(again).forget);
+            }
+            SUBCASE("a person goes on") {
+                CHECK_FALSE(story.happens(event::Resume{"I have looked"}, "alice").refused);
+                CHECK(story.rollout.desired == Weight{5'000});
+                CHECK(story.rollout.holds.empty());
+            }
+            SUBCASE("a breach still rolls back") {
+                story.look(broken);
+                CHECK(story.rollout.status == Status::rolled_back);
+            }
+        }
+        SUBCASE("a later raise is not believed") {
+            story.happens(event::StoreWentBack{revision + 5, everybody, false, "the route row"});
+            CHECK(story.rollout.desired == Weight{5'000});
+            CHECK(story.rollout.needs_a_person());
+        }
+        SUBCASE("what had been rolled back is rolled back again") {
+            story.happens(event::StoreWentBack{revision + 1, nobody, true, "the marks"});
+            CHECK(story.rollout.status == Status::rolled_back);
+            CHECK(story.rollout.desired == nobody);
+        }
+        SUBCASE("what the store knows as well is no news") {
+            const event::StoreWentBack known{revision, nobody, false, "the route row"};
+            CHECK(story.happens(known).forget);
+        }
+    }
+
+    TEST_CASE(
         "13 at 100 % the watch goes on for the soak, rollback armed, until a person finishes") {
         Story story = at_100();
         story.healthy(24);
@@ -783,6 +831,54 @@ TEST_SUITE("rollout") {
                 story.look(broken);
                 CHECK(story.rollout.status == Status::rolled_back);
             }
+        }
+    }
+
+    TEST_CASE(
+        "worse than the baseline is held by name until a person resumes, and is still watched") {
+        Policy policy = small_policy();
+        policy.criteria.push_back({"errors-vs-old",
+                                   "error_rate",
+                                   {Signal::Kind::failed, {}},
+                                   0,
+                                   Margin{1.2, 0.001},
+                                   Action::hold});
+        Story story(policy);
+        story.start().confirm();
+        const Counts worse{20'000, 180, 0, 180'000, 900};
+        int looks = 0;
+        while (story.rollout.holds.empty() && looks++ < 50) story.look(worse);
+        REQUIRE(story.rollout.hold(Hold::Kind::criterion) != nullptr);
+        const Hold hold = *story.rollout.hold(Hold::Kind::criterion);
+        CHECK_FALSE(hold.heals());
+        CHECK(hold.why.find("criterion errors-vs-old: 180 of 20,000 requests failed (0.9 %)") == 0);
+        CHECK(hold.why.find("on the baseline 900 of 180,000 (0.5 %)") != std::string::npos);
+        CHECK(hold.why.find("allowed x1.2 + 0.1 pp") != std::string::npos);
+        CHECK(story.times_told(Notice::Kind::held) == 1);
+        SUBCASE("it does not heal, and does not promote") {
+            story.healthy(60);
+            CHECK(story.rollout.hold(Hold::Kind::criterion) != nullptr);
+            CHECK(story.rollout.step == 0);
+        }
+        SUBCASE("a breach while held still rolls back") {
+            story.look(broken);
+            CHECK(story.rollout.status == Status::rolled_back);
+        }
+        SUBCASE("resume forgets the suspicion and goes on being judged") {
+            CHECK(story.rollout.suspicious);
+            CHECK_FALSE(story.happens(event::Resume{"known"}, "alice").refused);
+            CHECK(story.rollout.holds.empty());
+            CHECK_FALSE(story.rollout.suspicious);
+            story.healthy(1);
+            CHECK(story.rollout.holds.empty());
+            for (int i = 0; i < 50 && story.rollout.holds.empty(); ++i) story.look(worse);
+            CHECK(story.rollout.hold(Hold::Kind::criterion) != nullptr);
+        }
+        SUBCASE("promote asks for an override, which does not silence the ledger") {
+            CHECK(story.happens(event::Promote{false, "go"}, "alice").refused);
+            CHECK_FALSE(story.happens(event::Promote{true, "we know"}, "alice").refused);
+            CHECK(story.rollout.overrides == 1);
+            CHECK_FALSE(story.rollout.ledger.hold.acted);
         }
     }
 }

@@ -23,7 +23,8 @@ BEYOND_A_SCHEMA = {
     "hexadecimal", "octal", "tag", "underscore",
     # one field against another
     "baseline-is-protected", "canary-in-baseline", "canary-is-protected",
-    "blind-rollback-before-hold", "criterion-name-twice", "lease-too-short", "max-step-below-bake",
+    "blind-rollback-before-hold", "comparison-without-baseline", "comparison-without-limit",
+    "criterion-name-twice", "lease-too-short", "max-step-below-bake",
     "peek-above-evaluate", "settle-above-two-looks", "soak-below-bake", "soak-default-below-bake",
     "step-name-twice", "trigger-each-unknown", "trigger-each-without-segments",
     "trigger-k-above-n", "trigger-name-twice", "trigger-number-undefined",

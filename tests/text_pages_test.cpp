@@ -207,6 +207,44 @@ TEST_SUITE("text") {
         CHECK(has(back, "Legacy at the same step: 0.41 %"));
     }
 
+    TEST_CASE("explain gives the odds, and what it would take") {
+        const std::string page = text::explain(healthy());
+        CHECK(has(page, "If the true rate were at the limit, so few would be seen once in "));
+        CHECK(has(page, "If the next requests all failed, "));
+        CHECK(has(page, " of different users would roll back."));
+        const std::string back = text::explain(rolled_back());
+        CHECK(has(back, "a sequence like this would be seen once in 100 rollouts"));
+        View unproven = healthy();
+        unproven.rollout.ledger.streams[0].requests = 500;
+        unproven.rollout.ledger.streams[0].events = 2;
+        CHECK(has(text::explain(unproven), "more requests at this rate would prove it"));
+    }
+
+    TEST_CASE("explain --maths has every stream of both ledgers") {
+        View view = healthy();
+        view.policy.criteria.push_back(
+            {"worse", "error_rate", {}, 0, Margin{1.2, 0.001}, Action::hold});
+        view.rollout.ledger.hold.streams.resize(3);
+        view.rollout.ledger.hold.streams[1].ln_r[4] = std::log(30.0);
+        view.rollout.ledger.hold.streams[1].baseline_requests = 11'000;
+        const std::string page = text::explain_maths(view);
+        CHECK(has(page, "ln M"));
+        CHECK(has(page, "latency, agent waiter"));
+        CHECK(has(page, "worse, agent rides"));
+        CHECK(has(page, "0 of 11,000, x1.2 + 0.1 pp"));
+        CHECK(has(page, "3.4012"));
+        const std::string words = flat(text::explain(view));
+        CHECK(has(words, "worse, agent rides: no request yet, legacy 0 of 11,000"));
+        CHECK(has(words, "just at that margin, a sequence like this would be seen once in"));
+        const std::string status = flat(text::status_page(view));
+        CHECK(has(status, "Against legacy: worse, agent rides suspicious"));
+        CHECK(has(status, "by the criteria that hold (100 = held)"));
+        view.rollout.ledger.hold.streams[1].ln_r[4] = -5;
+        CHECK(has(flat(text::status_page(view)),
+                  "Against legacy: worse (x1.2 + 0.1 pp) not proven worse"));
+        CHECK(text::explain_maths(View{}) == "No look was judged yet.\n");
+    }
+
     TEST_CASE("no page says nats, e-value or martingale") {
         for (const View& view : {healthy(), rolled_back()}) {
             const std::string all = text::status_page(view) + text::explain(view) +

@@ -22,6 +22,7 @@ evaluate_every: 1h
 criteria:
   - {metric: error_rate, below: 1%}
   - {metric: latency_p95, below: 2s}
+  - {name: worse, metric: error_rate, no_worse_than: baseline}
 notify: [{kind: log}]
 )";
 

@@ -30,7 +30,8 @@ void add_tally(const Rules& rules, const Tally& tally, std::size_t scope, bool l
             Events& events = side.events[at];
             exact = add(events.raw, count.raw) && (late || add(events.own, count.raw));
             for (const InBlock& block : count.first) {
-                exact = exact && add(events.counted, block.failures);
+                exact = exact && add(events.counted, block.failures) &&
+                        (late || add(events.own_counted, block.failures));
             }
         } else if (tally.requests != 0) {
             exact = false;  // only a tally without a request needs no list of events
@@ -60,7 +61,7 @@ void check_side(const Rules& rules, const char* who, Side& side,
         const Requests& requests = side.requests[scope];
         const Events& events = side.events[at];
         const bool fits = events.counted <= requests.all && events.raw <= requests.all &&
-                          events.own <= requests.own;
+                          events.own <= requests.own && events.own_counted <= requests.own;
         side.usable[at] = side.usable[at] && fits;
         if (!side.usable[at]) {
             remarks.push_back(rules.name_of(scope, at % rules.signals) + ": the " + who +
@@ -76,9 +77,16 @@ Side empty_side(const Rules& rules) {
 
 }  // namespace
 
-Rules::Rules(const Policy& of) : policy(of), limits(limits_of(of)), scopes(1 + of.segments.size()) {
-    for (const Limit& limit : limits) {
-        signals = std::max(signals, limit.signal + 1);
+Rules::Rules(const Policy& of)
+    : policy(of),
+      rollback{claims_of(of, Action::rollback), 1 + of.segments.size()},
+      hold{claims_of(of, Action::hold), 1 + of.segments.size()},
+      scopes(1 + of.segments.size()) {
+    for (const Book* book : {&rollback, &hold}) {
+        for (const Claim& claim : book->claims) {
+            signals = std::max(signals, claim.signal + 1);
+            relative = relative || claim.relative();
+        }
     }
 }
 
@@ -94,19 +102,17 @@ std::optional<std::size_t> Rules::scope_named(const std::string& segment) const 
 }
 
 std::string Rules::name_of(std::size_t scope, std::size_t signal) const {
-    const auto place = std::find_if(limits.begin(), limits.end(),
-                                    [&](const Limit& limit) { return limit.signal == signal; });
-    const std::string& name = policy.criteria[place->criterion].name;
+    const Signal wanted = signals_of(policy)[signal];
+    const auto place =
+        std::find_if(policy.criteria.begin(), policy.criteria.end(),
+                     [&](const Criterion& criterion) { return criterion.signal == wanted; });
+    const std::string& name = place->name;
     return scope == 0 ? name : name + ", " + policy.segment + " " + policy.segments[scope - 1];
 }
 
-std::size_t Rules::place_of(std::size_t stream) const {
-    return scope_of(stream) * signals + limit_of(stream).signal;
-}
-
-StreamCounts Side::seen_by(const Rules& rules, std::size_t stream) const {
-    const std::size_t at = rules.place_of(stream);
-    return usable[at] ? StreamCounts{requests[rules.scope_of(stream)], events[at]} : StreamCounts{};
+StreamCounts Side::seen_by(const Rules& rules, const Book& book, std::size_t stream) const {
+    const std::size_t at = rules.place_of(book, stream);
+    return usable[at] ? StreamCounts{requests[book.scope_of(stream)], events[at]} : StreamCounts{};
 }
 
 Counts read_counts(const Rules& rules, const Look& look) {
@@ -114,6 +120,7 @@ Counts read_counts(const Rules& rules, const Look& look) {
                   empty_side(rules),
                   std::vector<Burst>(rules.signals),
                   std::vector<char>(rules.signals, true),
+                  0,
                   {}};
     const auto read_all = [&](const std::vector<Tally>& tallies, bool late) {
         for (const Tally& tally : tallies) {
@@ -125,6 +132,9 @@ Counts read_counts(const Rules& rules, const Look& look) {
             add_tally(rules, tally, *scope, late, canary ? counts.canary : counts.baseline);
             if (canary && *scope == 0) {
                 add_bursts(rules, tally, counts);
+            }
+            if (late && *scope == 0) {
+                static_cast<void>(add(counts.late_requests, tally.requests));
             }
         }
     };

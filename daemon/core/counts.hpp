@@ -11,9 +11,10 @@
 namespace canaryd {
 
 struct Events {
-    std::int64_t counted = 0;  // a user's first in its block, late ones too: harm
-    std::int64_t raw = 0;      // every one, late ones too: health
-    std::int64_t own = 0;      // every one of the look's own rows: the plain rate
+    std::int64_t counted = 0;      // a user's first in its block, late ones too: harm
+    std::int64_t raw = 0;          // every one, late ones too: health
+    std::int64_t own = 0;          // every one of the look's own rows: the plain rate
+    std::int64_t own_counted = 0;  // a user's first, of the look's own rows: relative harm
 };
 struct Requests {
     std::int64_t all = 0;  // late ones too
@@ -25,25 +26,35 @@ struct StreamCounts {
     Events events;
 };
 
-/// What looks are judged by, worked out from a policy: which stream is which limit and scope.
+/// The claims of one ledger; each has a stream in every scope, the total first.
+struct Book {
+    std::vector<Claim> claims;
+    std::size_t scopes = 1;  // the total is scope 0
+
+    [[nodiscard]] std::size_t streams() const { return claims.size() * scopes; }
+    [[nodiscard]] const Claim& claim_of(std::size_t stream) const {
+        return claims[stream / scopes];
+    }
+    [[nodiscard]] std::size_t scope_of(std::size_t stream) const { return stream % scopes; }
+};
+
+/// What looks are judged by, worked out from a policy: which stream is which claim and scope.
 struct Rules {
     explicit Rules(const Policy& of);
     const Policy& policy;
-    std::vector<Limit> limits;
+    Book rollback, hold;
     std::size_t signals = 0;
-    std::size_t scopes = 1;  // the total is scope 0
+    std::size_t scopes = 1;
+    bool relative = false;  // some claim compares with the baseline
 
-    [[nodiscard]] std::size_t streams() const { return limits.size() * scopes; }
-    [[nodiscard]] const Limit& limit_of(std::size_t stream) const {
-        return limits[stream / scopes];
-    }
-    [[nodiscard]] std::size_t scope_of(std::size_t stream) const { return stream % scopes; }
     /// nullopt: a segment the policy does not know; its requests are in the total's tally.
     [[nodiscard]] std::optional<std::size_t> scope_named(const std::string& segment) const;
     /// "errors, agent rides", by the first criterion on the signal.
     [[nodiscard]] std::string name_of(std::size_t scope, std::size_t signal) const;
     /// Where a Side has the stream's events.
-    [[nodiscard]] std::size_t place_of(std::size_t stream) const;
+    [[nodiscard]] std::size_t place_of(const Book& book, std::size_t stream) const {
+        return book.scope_of(stream) * signals + book.claim_of(stream).signal;
+    }
 };
 
 /// One population's counts of a look, by scope and signal.
@@ -53,13 +64,15 @@ struct Side {
     std::vector<char> usable;    // the same order: the counts fit the requests
 
     /// Nothing where the counts cannot be used.
-    [[nodiscard]] StreamCounts seen_by(const Rules& rules, std::size_t stream) const;
+    [[nodiscard]] StreamCounts seen_by(const Rules& rules, const Book& book,
+                                       std::size_t stream) const;
 };
 
 struct Counts {
     Side canary, baseline;
     std::vector<Burst> bursts;       // by signal, canary's total
     std::vector<char> bursts_known;  // by signal: no failure came without its burst
+    std::int64_t late_requests = 0;  // both sides' totals
     std::vector<std::string> remarks;
 };
 Counts read_counts(const Rules& rules, const Look& look);

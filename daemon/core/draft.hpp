@@ -80,12 +80,16 @@ void report_when_due(Draft& draft);
 /// paused it or canaryd was down. No wall clock: a jump of it is not time.
 Duration time_at_step(const Rollout& rollout);
 
-/// What one trigger saw in one scope.
+/// What one trigger saw in one scope. Points into policy and look: it lives no longer than they do.
 struct TriggerSaw {
     const Trigger* trigger = nullptr;
-    std::string segment;          // empty: the total
-    std::string key;              // in Rollout::triggers
-    TriggerState state;           // after this look
+    const std::string* segment = nullptr;  // empty: the total
+    const Window* window = nullptr;        // the canary's
+    std::string key;                       // in Rollout::triggers
+    double reached = 0;                    // the canary's value in it
+    std::uint32_t fired = 0;               // TriggerState's, after this look
+    std::uint32_t seen = 0;
+    bool acted = false;
     bool broke = false;           // the rule is broken in this window
     bool baseline_broke = false;  // by the baseline too: a shared outage
     bool acts = false;            // k of n looks, this one among them
@@ -93,5 +97,7 @@ struct TriggerSaw {
 /// Every trigger (at a peek those with `1 of 1`) in every scope that has a window in the look.
 std::vector<TriggerSaw> read_triggers(const Rollout& rollout, const Policy& policy,
                                       const Look& look, bool peek);
+/// The trigger's memory after what it saw.
+void remember(const TriggerSaw& saw, TriggerState& state);
 
 }  // namespace canaryd

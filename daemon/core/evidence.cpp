@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace canaryd {
 
@@ -75,49 +74,6 @@ std::int64_t Count::counted() const {
     return sum;
 }
 
-// --- Durations for people -----------------------------------------------------------------------
-
-namespace {
-double upper_edge_ms(std::size_t bucket) {
-    return 50.0 * std::exp2(0.5 * static_cast<double>(bucket));
-}
-}  // namespace
-
-void Latencies::add(Duration duration, std::int64_t times) {
-    const auto ms = static_cast<double>(duration.count());
-    std::size_t bucket = 0;
-    while (bucket + 1 < size && ms > upper_edge_ms(bucket)) {
-        ++bucket;
-    }
-    counts[bucket] += times;
-}
-
-void Latencies::add(const Latencies& other) {
-    for (std::size_t i = 0; i < size; ++i) {
-        counts[i] += other.counts[i];
-    }
-}
-
-std::optional<Duration> Latencies::quantile(double share) const {
-    const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
-    if (total <= 0) {
-        return std::nullopt;
-    }
-    const double wanted = std::clamp(share, 0.0, 1.0) * static_cast<double>(total);
-    double below = 0;
-    for (std::size_t i = 0; i < size; ++i) {
-        const auto here = static_cast<double>(counts[i]);
-        if (here > 0 && below + here >= wanted) {
-            const double low = i == 0 ? 0.0 : upper_edge_ms(i - 1);
-            // The last bucket has no upper edge: all that is known is "longer than this".
-            const double high = i + 1 == size ? low : upper_edge_ms(i);
-            return Duration{std::llround(low + (high - low) * (wanted - below) / here)};
-        }
-        below += here;
-    }
-    return Duration{std::llround(upper_edge_ms(size - 2))};
-}
-
 // --- Tests --------------------------------------------------------------------------------------
 
 double log_evidence(double n, double k, double p0, double delta) {
@@ -133,6 +89,50 @@ double log_e_promote(double n, double k, double p0, double phi) {
     std::array<double, promote_grid_size> l{};
     for (std::size_t j = 0; j < l.size(); ++j) {
         l[j] = (k * -breach_grid[j] - n * std::log1p(p0 * promote_expm1[j])) / phi;
+    }
+    return log_sum_exp(l.data(), l.data() + l.size()) -
+           std::log(static_cast<double>(promote_grid_size));
+}
+
+namespace {
+
+/// T2 of one delta, with expm1(delta) worked out before.
+double relative_term(const Pair& counts, const Margin& margin, double delta, double expm1) {
+    if (counts.baseline <= 0) {
+        return 0.0;
+    }
+    const double tilted = margin.times * counts.canary;
+    const double theta = tilted / (tilted + counts.baseline);
+    const double bet = theta * expm1;
+    return counts.events * delta - (counts.events + counts.others) * std::log1p(bet) -
+           counts.canary * margin.plus * (1.0 - theta) * expm1 / (1.0 + bet);
+}
+
+}  // namespace
+
+double log_evidence(const Pair& counts, const Margin& margin, double delta) {
+    return relative_term(counts, margin, delta, std::expm1(delta));
+}
+
+Grid relative_evidence(const Pair& counts, const Margin& margin) {
+    Grid l{};
+    if (counts.canary > 0 && counts.baseline > 0) {
+        for (std::size_t j = 0; j < grid_size; ++j) {
+            l[j] = relative_term(counts, margin, breach_grid[j], breach_expm1[j]);
+        }
+    }
+    return l;
+}
+
+double log_e_breach(const Pair& counts, const Margin& margin) {
+    const Grid l = relative_evidence(counts, margin);
+    return log_sum_exp(l.data(), l.data() + l.size()) - std::log(static_cast<double>(grid_size));
+}
+
+double log_e_promote(const Pair& counts, const Margin& margin) {
+    std::array<double, promote_grid_size> l{};
+    for (std::size_t j = 0; j < l.size(); ++j) {
+        l[j] = relative_term(counts, margin, -breach_grid[j], promote_expm1[j]);
     }
     return log_sum_exp(l.data(), l.data() + l.size()) -
            std::log(static_cast<double>(promote_grid_size));
@@ -231,8 +231,8 @@ void add_look(Grid& ln_r, double ln_mass, const Grid& l) {
     }
 }
 
-Shares shares_of(std::size_t limits, std::size_t segments) {
-    const double share = 1.0 / static_cast<double>(std::max<std::size_t>(limits, 1)) /
+Shares shares_of(std::size_t claims, std::size_t segments) {
+    const double share = 1.0 / static_cast<double>(std::max<std::size_t>(claims, 1)) /
                          static_cast<double>(grid_size);
     if (segments == 0) {
         return {std::log(share), minus_infinity};
@@ -330,8 +330,10 @@ bool above_in_both_halves(const std::vector<Waited>& looks, double limit) {
 // --- The ledger as a value ----------------------------------------------------------------------
 
 Ledger new_ledger(const Policy& policy) {
+    const std::size_t scopes = 1 + policy.segments.size();
     Ledger ledger;
-    ledger.streams.resize(limits_of(policy).size() * (1 + policy.segments.size()));
+    ledger.streams.resize(claims_of(policy, Action::rollback).size() * scopes);
+    ledger.hold.streams.resize(claims_of(policy, Action::hold).size() * scopes);
     ledger.baseline_share = !policy.baseline.empty();
     return ledger;
 }
@@ -340,24 +342,44 @@ Ledger begin_phase(const Policy& policy, Ledger ledger, TimePoint from, bool bas
     ledger.phase_fresh = true;
     ledger.phase_from = from;
     ledger.baseline_share = baseline_share && !policy.baseline.empty();
-    for (Stream& stream : ledger.streams) {
-        stream.requests = 0;
-        stream.events = 0;
-        stream.sum_e = 0;
-        stream.sum_e2 = 0;
+    for (std::vector<Stream>* streams : {&ledger.streams, &ledger.hold.streams}) {
+        for (Stream& stream : *streams) {
+            stream.requests = 0;
+            stream.events = 0;
+            stream.sum_e = 0;
+            stream.sum_e2 = 0;
+            stream.baseline_requests = 0;
+            stream.baseline_events = 0;
+        }
     }
     return ledger;
 }
 
-Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams) {
-    for (const std::size_t i : streams) {
-        if (i < ledger.streams.size()) {
-            ledger.streams[i].ln_r.fill(minus_infinity);
-            ledger.streams[i].floor.clear();
+Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams,
+                      const std::vector<std::size_t>& of_hold) {
+    const auto forget = [](std::vector<Stream>& all, const std::vector<std::size_t>& named) {
+        for (const std::size_t i : named) {
+            if (i < all.size()) {
+                all[i].ln_r.fill(minus_infinity);
+                all[i].floor.clear();
+            }
+        }
+    };
+    forget(ledger.streams, streams);
+    forget(ledger.hold.streams, of_hold);
+    ledger.failed_confirmation = false;
+    ledger.hold.acted = false;
+    return ledger;
+}
+
+std::vector<std::size_t> suspects_of(const HoldLedger& ledger) {
+    std::vector<std::size_t> suspects;
+    for (std::size_t i = 0; i < ledger.streams.size(); ++i) {
+        if (i == ledger.suspect || ledger.streams[i].ln_sum() >= 0) {
+            suspects.push_back(i);
         }
     }
-    ledger.failed_confirmation = false;
-    return ledger;
+    return suspects;
 }
 
 }  // namespace canaryd

@@ -9,14 +9,25 @@ namespace {
 
 std::string unproven(const Rollout& rollout, const Policy& policy) {
     std::string what;
-    for (const Finding& finding : findings_of(policy, rollout.ledger)) {
-        if (!finding.segment.empty() || finding.outcome == Outcome::pass) continue;
+    for (const Finding& finding : totals_of(policy, rollout.ledger)) {
+        if (finding.outcome == Outcome::pass) continue;
         if (!what.empty()) what += "; ";
         what += finding.criterion + " proven below " + text::share(finding.bounds.upper) +
                 " only, limit " + text::share(finding.limit) + " (" +
                 text::number(finding.bounds.requests) + " requests)";
     }
     return what.empty() ? "the criteria are not proven yet" : what;
+}
+
+std::string suspicion(const Rollout& rollout, const Policy& policy) {
+    const double harm = harm_of_100(policy, rollout.ln_m);
+    const double hold = hold_of_100(policy, ln_m_of(rollout.ledger.hold));
+    const double soft = 100 * policy.suspicious;
+    // Only the second ledger can be the cause where the first one is quiet.
+    if (!rollout.ledger.hold.streams.empty() && hold >= soft && harm < soft) {
+        return "harm " + text::harm(hold) + " of 100 for what holds is suspicious";
+    }
+    return "harm " + text::harm(harm) + " of 100 is suspicious";
 }
 
 std::string unseen(const Rollout& rollout, const Policy& policy) {
@@ -78,10 +89,7 @@ std::vector<Missing> missing_to_advance(const Rollout& rollout, const Policy& po
         add(Missing::Kind::bake, "bake: " + text::duration(wanted - rollout.baked) + " to go");
     }
     if (!rollout.proven) add(Missing::Kind::proof, unproven(rollout, policy));
-    if (rollout.suspicious) {
-        add(Missing::Kind::suspicion,
-            "harm " + text::harm(harm_of_100(policy, rollout.ln_m)) + " of 100 is suspicious");
-    }
+    if (rollout.suspicious) add(Missing::Kind::suspicion, suspicion(rollout, policy));
     if (!all_seen(rollout, policy)) add(Missing::Kind::segments, unseen(rollout, policy));
     if (now - rollout.last_look > policy.settle + 2 * policy.evaluate_every) {
         add(Missing::Kind::stale,

@@ -14,13 +14,22 @@ std::vector<Signal> signals_of(const Policy& policy) {
     return signals;
 }
 
+namespace {
+
+std::size_t place_of(const std::vector<Signal>& signals, const Signal& signal) {
+    return static_cast<std::size_t>(std::find(signals.begin(), signals.end(), signal) -
+                                    signals.begin());
+}
+
+}  // namespace
+
 std::vector<Limit> limits_of(const Policy& policy) {
     const std::vector<Signal> signals = signals_of(policy);
     std::vector<Limit> limits;
     for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
         const Criterion& criterion = policy.criteria[i];
-        const auto place = std::find(signals.begin(), signals.end(), criterion.signal);
-        const Limit limit{static_cast<std::size_t>(place - signals.begin()), criterion.limit, i};
+        if (criterion.no_worse_than) continue;
+        const Limit limit{place_of(signals, criterion.signal), criterion.limit, i};
         const bool said = std::any_of(limits.begin(), limits.end(), [&](const Limit& other) {
             return other.signal == limit.signal && other.p0 == limit.p0;
         });
@@ -29,6 +38,25 @@ std::vector<Limit> limits_of(const Policy& policy) {
         }
     }
     return limits;
+}
+
+std::vector<Claim> claims_of(const Policy& policy, Action then) {
+    const std::vector<Signal> signals = signals_of(policy);
+    std::vector<Claim> claims;
+    for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
+        const Criterion& criterion = policy.criteria[i];
+        if (criterion.then != then) continue;
+        const Claim claim{place_of(signals, criterion.signal), criterion.limit,
+                          criterion.no_worse_than, i};
+        const bool said = std::any_of(claims.begin(), claims.end(), [&](const Claim& other) {
+            return other.signal == claim.signal && other.p0 == claim.p0 &&
+                   other.margin == claim.margin;
+        });
+        if (!said) {
+            claims.push_back(claim);
+        }
+    }
+    return claims;
 }
 
 Duration horizon_of(const Policy& policy) {

@@ -43,6 +43,7 @@ bool waived(const Missing& missing, bool override_proof, bool proven) {
                     return override_proof || proven;
                 case Hold::Kind::trigger:
                 case Hold::Kind::confirmation:
+                case Hold::Kind::criterion:
                     return override_proof;
                 case Hold::Kind::blind:
                 case Hold::Kind::shared_outage:
@@ -60,6 +61,19 @@ bool waived(const Missing& missing, bool override_proof, bool proven) {
             return false;
     }
     return false;
+}
+
+/// A person goes on after a hold: the streams that are under suspicion begin anew, and go on being
+/// judged (analysis 7.3).
+void forget_suspects(Draft& draft) {
+    Rollout& next = draft.next;
+    const bool held = next.ledger.hold.acted;
+    if (!next.ledger.failed_confirmation && !held) return;
+    std::vector<std::size_t> suspects;
+    if (next.ledger.failed_confirmation) suspects.push_back(next.ledger.suspect);
+    const auto of_hold = held ? suspects_of(next.ledger.hold) : std::vector<std::size_t>{};
+    next.ledger = forget_streams(std::move(next.ledger), suspects, of_hold);
+    if (held) next.suspicious = is_suspicious(draft.policy, next.ledger);
 }
 
 std::string joined(const std::vector<Missing>& missing) {
@@ -96,10 +110,7 @@ Transition on_command(Draft draft, const event::Resume& command) {
     if (!next.paused && overdue && ended == 1) {
         return draft.refuse("max_step is over: canaryctl extend, promote or rollback");
     }
-    if (next.ledger.failed_confirmation) {
-        const std::vector<std::size_t> suspects{next.ledger.suspect};
-        next.ledger = forget_streams(std::move(next.ledger), suspects);
-    }
+    forget_suspects(draft);
     const bool raises = next.desired < draft.present_step().weight;
     const bool unclear = next.suspicious || next.ledger.waiting ||
                          std::any_of(next.holds.begin(), next.holds.end(),
@@ -147,6 +158,7 @@ Transition on_command(Draft draft, const event::Promote& command) {
                             (help ? "; --override --reason WHY goes past that" : ""));
     }
     if (needed_override) ++next.overrides;
+    if (next.ledger.hold.acted) forget_suspects(draft);
     draft.drop_holds(waits_for_a_person);
     draft.order_raise(draft.policy.steps[next.step + 1].weight);
     const std::string why = "promoted by " + draft.event.by + " to " + text::weight(next.desired) +

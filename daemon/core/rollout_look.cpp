@@ -50,35 +50,71 @@ void add_up(Draft& draft, const Look& look) {
     for (const Tally& tally : look.late) add(tally);
 }
 
-/// The sentence of an automatic rollback by a criterion: counts, limit, harm.
-std::string criterion_sentence(const Draft& draft, const Verdict& verdict, const Look& look) {
-    const std::size_t scopes = draft.policy.segments.size() + 1;
-    const std::size_t at = verdict.top;
-    const Limit limit = limits_of(draft.policy)[at / scopes];
-    const std::string segment = at % scopes == 0 ? "" : draft.policy.segments[at % scopes - 1];
+struct Sum {
     std::int64_t requests = 0, events = 0;
-    for (const auto* tallies : {&look.on_time, &look.late}) {
-        for (const Tally& tally : *tallies) {
-            if (tally.who != Population::canary || tally.segment != segment) continue;
-            requests += tally.requests;
-            if (limit.signal < tally.events.size()) events += tally.events[limit.signal].raw;
+};
+
+/// Raw counts of one signal, population and segment in a look. What a relative stream may not use
+/// is not in them.
+Sum sum_of(const Look& look, Population who, const std::string& segment, std::size_t signal,
+           bool with_late) {
+    Sum sum;
+    const auto add = [&](const std::vector<Tally>& tallies) {
+        for (const Tally& tally : tallies) {
+            if (tally.who != who || tally.segment != segment) continue;
+            sum.requests += tally.requests;
+            if (signal < tally.events.size()) sum.events += tally.events[signal].raw;
         }
-    }
-    const Stream& stream = draft.next.ledger.streams[at];
-    const double harm = harm_of_100(draft.policy, verdict.ln_m);
-    const std::string did =
-        draft.policy.criteria[limit.criterion].signal.kind == Signal::Kind::failed
-            ? " requests failed"
-            : " requests were too slow";
-    const auto rate = [](std::int64_t k, std::int64_t n) {
-        return n > 0 ? text::share(static_cast<double>(k) / static_cast<double>(n)) : "-";
     };
-    return "criterion " + stream_name(draft.policy, at) + ": " + text::number(events) + " of " +
-           text::number(requests) + did + " (" + rate(events, requests) + ") from " +
-           text::time_of_day(look.from) + " to " + text::time_of_day(look.to) + ", " +
-           text::number(stream.events) + " of " + text::number(stream.requests) +
-           " at this step; limit " + text::share(limit.p0) + ". Harm " + text::harm(harm) +
-           " of 100.";
+    add(look.on_time);
+    if (with_late) add(look.late);
+    return sum;
+}
+
+/// "12 of 126".
+std::string part(std::int64_t events, std::int64_t requests) {
+    return text::number(events) + " of " + text::number(requests);
+}
+/// "12 of 126 requests failed (9.5 %)".
+std::string part(const Sum& sum, const std::string& did) {
+    return part(sum.events, sum.requests) + did + " (" +
+           (sum.requests > 0
+                ? text::share(static_cast<double>(sum.events) / static_cast<double>(sum.requests))
+                : "-") +
+           ")";
+}
+
+/// The sentence of an automatic rollback or hold by a criterion: counts, limit, harm.
+std::string criterion_sentence(const Draft& draft, const Verdict& verdict, const Look& look,
+                               Action then) {
+    const Policy& policy = draft.policy;
+    const Ledger& ledger = draft.next.ledger;
+    const bool holds = then == Action::hold;
+    const std::size_t scopes = policy.segments.size() + 1;
+    const std::size_t at = holds ? ledger.hold.suspect : verdict.top;
+    const Claim claim = claims_of(policy, then)[at / scopes];
+    const std::string segment = at % scopes == 0 ? "" : policy.segments[at % scopes - 1];
+    const Stream& stream = holds ? ledger.hold.streams[at] : ledger.streams[at];
+    const double harm =
+        holds ? hold_of_100(policy, verdict.hold_ln_m) : harm_of_100(policy, verdict.ln_m);
+    const std::string did = policy.criteria[claim.criterion].signal.kind == Signal::Kind::failed
+                                ? " requests failed"
+                                : " requests were too slow";
+    const Sum ours = sum_of(look, Population::canary, segment, claim.signal, !claim.relative());
+    std::string words = "criterion " + stream_name(policy, at, then) + ": " + part(ours, did) +
+                        " from " + text::time_of_day(look.from) + " to " +
+                        text::time_of_day(look.to) + ", ";
+    if (claim.relative()) {
+        const Sum theirs = sum_of(look, Population::baseline, segment, claim.signal, false);
+        words += "on the baseline " + part(theirs, "") + "; at this step " +
+                 part(stream.events, stream.requests) + " against " +
+                 part(stream.baseline_events, stream.baseline_requests) + "; allowed " +
+                 text::margin(*claim.margin);
+    } else {
+        words +=
+            part(stream.events, stream.requests) + " at this step; limit " + text::share(claim.p0);
+    }
+    return words + ". Harm " + text::harm(harm) + " of 100.";
 }
 
 /// Applies what the triggers saw. Returns the sentence of a rollback, if one acts so.
@@ -86,9 +122,9 @@ std::optional<std::string> apply_triggers(Draft& draft, const std::vector<Trigge
     std::optional<std::string> rollback;
     for (const TriggerSaw& saw : all) {
         TriggerState& state = draft.next.triggers[saw.key];
-        state = saw.state;
+        remember(saw, state);
         if (!saw.acts) continue;
-        const std::string line = "trigger " + text::trigger_line(*saw.trigger, state, saw.segment);
+        const std::string line = "trigger " + text::trigger_line(*saw.trigger, state, *saw.segment);
         if (saw.baseline_broke && draft.policy.hold_on_shared_outage) {
             draft.add_hold(Hold::Kind::shared_outage, saw.key,
                            line +
@@ -147,8 +183,7 @@ void repeat_shared_outage(Draft& draft) {
                    text::duration(draft.event.at - hold->since) + ": " + hold->why);
 }
 
-void hold_by_verdict(Draft& draft, const Verdict& verdict) {
-    const std::string where = stream_name(draft.policy, draft.next.ledger.suspect);
+void hold_by_verdict(Draft& draft, const Verdict& verdict, const Look& look) {
     if (verdict.guard) {
         draft.add_hold(Hold::Kind::shared_outage, "",
                        "canary and baseline are both above a limit: a shared outage; moving users "
@@ -157,9 +192,15 @@ void hold_by_verdict(Draft& draft, const Verdict& verdict) {
     repeat_shared_outage(draft);
     if (verdict.confirmation_failed) {
         draft.add_hold(Hold::Kind::confirmation, "",
-                       "the alarm of " + where + " was not confirmed within " +
+                       "the alarm of " + stream_name(draft.policy, draft.next.ledger.suspect) +
+                           " was not confirmed within " +
                            text::duration(draft.policy.confirm_without_baseline) +
                            "; the watch goes on");
+    }
+    if (verdict.hold_acted) {
+        const std::size_t suspect = draft.next.ledger.hold.suspect;
+        draft.add_hold(Hold::Kind::criterion, stream_name(draft.policy, suspect, Action::hold),
+                       criterion_sentence(draft, verdict, look, Action::hold));
     }
     const auto& waiting = draft.next.ledger.waiting;
     if (verdict.alarm && waiting) {
@@ -249,12 +290,21 @@ Transition on_evidence(Draft draft, const event::Looked& looked) {
     const auto saw = read_triggers(draft.before, draft.policy, look, false);
     const std::optional<std::string> fired = apply_triggers(draft, saw);
     if (verdict.decision == Decision::rollback || fired) {
-        std::string why = fired ? *fired : criterion_sentence(draft, verdict, look);
+        std::string why =
+            fired ? *fired : criterion_sentence(draft, verdict, look, Action::rollback);
         draft.roll_back(why);
         return with_verdict(std::move(draft).done(std::move(why)), std::move(verdict));
     }
+    if (verdict.raise_settle) {
+        draft.tell(Notice::Kind::warned, Severity::warning,
+                   draft.policy.name +
+                       ": more than 1 % of a day's requests came later than settle (" +
+                       text::duration(draft.policy.settle) +
+                       "). Limits count them; comparisons with the baseline leave them out: raise "
+                       "settle in the next policy");
+    }
     end_shared_outages(draft, saw, verdict.guard);
-    hold_by_verdict(draft, verdict);
+    hold_by_verdict(draft, verdict, look);
     std::string why;
     if (!next.phase_due) {  // else the look is the last one of the step before
         next.proven = verdict.proven;
@@ -295,10 +345,11 @@ Transition on_peeked(Draft draft, const event::Peeked& peeked) {
         if (!saw.acts) continue;
         // Looks hold for a shared outage; a peek need not.
         if (saw.baseline_broke && draft.policy.hold_on_shared_outage) continue;
-        if (saw.trigger->then == Action::warn || saw.state.acted) continue;
-        draft.next.triggers[saw.key] = saw.state;
+        if (saw.trigger->then == Action::warn || saw.acted) continue;
+        remember(saw, draft.next.triggers[saw.key]);
         const std::string line =
-            "trigger " + text::trigger_line(*saw.trigger, saw.state, saw.segment);
+            "trigger " +
+            text::trigger_line(*saw.trigger, draft.next.triggers[saw.key], *saw.segment);
         if (saw.trigger->then == Action::rollback) {
             draft.roll_back(line);
         } else {

@@ -46,6 +46,7 @@ std::string way_out(const Hold& hold) {
                    "rollback.";
         case Hold::Kind::trigger:
         case Hold::Kind::confirmation:
+        case Hold::Kind::criterion:
             return "When it is understood: canaryctl resume --reason WHY; else: canaryctl "
                    "rollback.";
     }
@@ -194,9 +195,12 @@ std::string what_next(const View& view) {
     if (rollout.blind_since || rollout.hold(Hold::Kind::blind) != nullptr) return blind_words(view);
     if (const Hold* hold = first_hold(rollout, true)) return held_words(view, *hold);
     if (rollout.suspicious) {
-        return "Nothing needs you. Promotion waits: harm " +
-               harm(harm_of_100(view.policy, rollout.ln_m)) +
-               " of 100 is suspicious. It clears by good looks, or rolls back at 100.";
+        const double hold = hold_of_100(view.policy, ln_m_of(rollout.ledger.hold));
+        const double all = harm_of_100(view.policy, rollout.ln_m);
+        const bool holds = all < 100 * view.policy.suspicious && hold > all;
+        return "Nothing needs you. Promotion waits: harm " + harm(holds ? hold : all) +
+               " of 100 is suspicious. It clears by good looks, or " +
+               (holds ? "holds" : "rolls back") + " at 100.";
     }
     if (rollout.status == Status::finishing) {
         return "The soak of " + duration(rollout.soaked) +

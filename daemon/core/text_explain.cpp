@@ -1,5 +1,6 @@
 // Why it did not promote, why it rolled back, and a trigger's numbers to check by hand.
 #include <algorithm>
+#include <cmath>
 
 #include "daemon/core/text_parts.hpp"
 
@@ -34,12 +35,46 @@ std::string finding_line(const View& view, const Finding& finding) {
     } else {
         words += ", nothing proven yet";
     }
-    return words + "; limit " + share(finding.limit) + ", harm " + harm(finding.harm) + " of 100.";
+    words += "; limit " + share(finding.limit) + ", harm " + harm(finding.harm) + " of 100.";
+    return words + finding_odds(view, finding);
+}
+
+/// The comparisons under suspicion, the worst first.
+std::vector<Comparison> suspects(const View& view) {
+    std::vector<Comparison> all;
+    for (const Comparison& one : comparisons(view)) {
+        if (one.harm >= 100 * view.policy.suspicious) all.push_back(one);
+    }
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Comparison& a, const Comparison& b) { return a.harm > b.harm; });
+    return all;
+}
+
+void comparison_sentences(const View& view, Lines& lines, std::size_t keep_free) {
+    for (const Comparison& one : suspects(view)) {
+        if (lines.room() <= keep_free) return;
+        const std::string where =
+            one.segment.empty() ? ", all together" : ", " + view.policy.segment + " " + one.segment;
+        const double alpha =
+            one.then == Action::hold ? view.policy.false_hold : view.policy.false_rollback;
+        lines.add(one.criterion + where + ": " + compared_counts(view.policy, one) + "; allowed " +
+                  margin(one.margin) + " of legacy's share, harm " + harm(one.harm) +
+                  " of 100. If it were just at that margin, a sequence like this would be seen " +
+                  once_in(std::log(one.harm / (100 * alpha))) + ".");
+    }
 }
 
 std::string harm_sentence(const View& view) {
-    return "Harm " + harm(harm_of_100(view.policy, view.rollout.ln_m)) + " of 100 in all (" +
-           harm(view.policy.suspicious * 100) + " is suspicious, 100 rolls back).";
+    std::string words = "Harm " + harm(harm_of_100(view.policy, view.rollout.ln_m)) +
+                        " of 100 in all (" + harm(view.policy.suspicious * 100) +
+                        " is suspicious, 100 rolls back).";
+    if (view.rollout.ln_m >= std::log(2.0)) {
+        words += " If every rate were at its limit, a rollout like this would be seen " +
+                 once_in(view.rollout.ln_m) + ".";
+    }
+    const HoldLedger& hold = view.rollout.ledger.hold;
+    if (hold.streams.empty()) return words;
+    return words + " For what holds: " + harm(hold_of_100(view.policy, ln_m_of(hold))) + " of 100.";
 }
 
 void trigger_sentences(const View& view, Lines& lines, std::size_t keep_free) {
@@ -66,6 +101,7 @@ std::string explain_rolled_back(const View& view) {
               view.policy.steps[at].name + ") by " + rollout.changed_by + " on " +
               moment(rollout.rolled_back_at.value_or(rollout.changed_at)) + ".");
     lines.add("Why: " + rollout.reason);
+    comparison_sentences(view, lines, 8);
     if (const Finding* top = worst(found); top != nullptr) {
         lines.add("Most harm: " + finding_line(view, *top));
         const Finding* total = find(found, top->criterion, "");
@@ -107,7 +143,9 @@ std::string explain_running(const View& view) {
     if (top != nullptr && !top->segment.empty() && lines.room() > 3) {
         lines.add("Most harm: " + finding_line(view, *top));
     }
-    lines.add(harm_sentence(view));
+    comparison_sentences(view, lines, 3);
+    const std::string takes = what_it_takes(view);
+    lines.add(harm_sentence(view) + (takes.empty() ? "" : " " + takes));
     trigger_sentences(view, lines, 1);
     if (!rollout.reason.empty()) {
         lines.add("Newest change: " + rollout.reason + " (" + rollout.changed_by + ", " +

@@ -35,6 +35,8 @@ std::string_view name(Hold::Kind kind) {
             return "confirmation";
         case Hold::Kind::unconfirmed:
             return "unconfirmed";
+        case Hold::Kind::criterion:
+            return "criterion";
         case Hold::Kind::store_went_back:
             return "store_went_back";
     }

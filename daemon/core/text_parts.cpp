@@ -134,10 +134,20 @@ std::string Table::draw(const Paper& paper) const {
     return page;
 }
 
+bool fits(const Policy& policy, const Ledger& ledger) {
+    const std::size_t scopes = policy.segments.size() + 1;
+    return ledger.streams.size() == claims_of(policy, Action::rollback).size() * scopes &&
+           ledger.hold.streams.size() == claims_of(policy, Action::hold).size() * scopes;
+}
+
 std::vector<Finding> findings(const View& view) {
-    const std::size_t scopes = view.policy.segments.size() + 1;
-    if (view.rollout.ledger.streams.size() != limits_of(view.policy).size() * scopes) return {};
+    if (!fits(view.policy, view.rollout.ledger)) return {};
     return findings_of(view.policy, view.rollout.ledger);
+}
+
+std::vector<Comparison> comparisons(const View& view) {
+    if (!fits(view.policy, view.rollout.ledger)) return {};
+    return comparisons_of(view.policy, view.rollout.ledger);
 }
 
 const Finding* find(const std::vector<Finding>& findings, const std::string& criterion,
@@ -215,7 +225,8 @@ std::string uncounted_words(const Rollout& rollout) {
 
 std::vector<std::string> criteria_words(const View& view) {
     const auto signals = signals_of(view.policy);
-    const auto found = findings(view);
+    const bool known = fits(view.policy, view.rollout.ledger);
+    const auto found = known ? totals_of(view.policy, view.rollout.ledger) : std::vector<Finding>{};
     std::vector<std::string> all;
     for (const Limit& limit : limits_of(view.policy)) {
         const Criterion& criterion = view.policy.criteria[limit.criterion];
@@ -236,7 +247,45 @@ std::vector<std::string> criteria_words(const View& view) {
         }
         all.push_back(std::move(words));
     }
+    const std::string compared = known ? comparison_words(view) : "";
+    if (!compared.empty()) all.push_back(compared);
     return all;
+}
+
+std::string compared_counts(const Policy& policy, const Comparison& one) {
+    const auto rate = [](std::int64_t k, std::int64_t n) {
+        return n > 0 ? share(static_cast<double>(k) / static_cast<double>(n)) : "-";
+    };
+    Finding ours;
+    ours.criterion = one.criterion;
+    ours.bounds.requests = one.requests;
+    ours.bounds.events = one.events;
+    return counts_words(policy, ours) + ", legacy " + number(one.baseline_events) + " of " +
+           number(one.baseline_requests) + " (" + rate(one.baseline_events, one.baseline_requests) +
+           ")";
+}
+
+std::string comparison_words(const View& view) {
+    const auto compared = comparisons(view);
+    if (compared.empty()) return "";
+    if (!compared.front().active) return "Against legacy: nothing to compare with at this weight";
+    std::vector<std::string> fine, worse;
+    for (const Comparison& one : compared) {
+        const std::string where =
+            one.criterion +
+            (one.segment.empty() ? "" : ", " + view.policy.segment + " " + one.segment);
+        if (one.harm >= view.policy.suspicious * 100) {
+            worse.push_back(where + " " + (one.worse ? "proven worse" : "suspicious") + " (" +
+                            compared_counts(view.policy, one) + "; allowed " + margin(one.margin) +
+                            ", harm " + harm(one.harm) + " of 100)");
+        } else if (one.segment.empty()) {
+            fine.push_back(one.criterion + " (" + margin(one.margin) + ")");
+        }
+    }
+    std::string words = "Against legacy: ";
+    for (std::size_t i = 0; i < worse.size() && i < 3; ++i) words += (i > 0 ? "; " : "") + worse[i];
+    if (fine.empty()) return words;
+    return words + (worse.empty() ? "" : "; ") + list(fine) + " not proven worse";
 }
 
 std::vector<std::string> unseen_segments(const View& view) {

@@ -46,8 +46,16 @@ private:
     std::vector<std::vector<std::string>> rows_;
 };
 
+/// The ledger is one of this policy.
+bool fits(const Policy& policy, const Ledger& ledger);
 /// findings_of(), or nothing where the ledger is not (yet) one of the policy.
 std::vector<Finding> findings(const View& view);
+/// comparisons_of(), or nothing where the ledger is not (yet) one of the policy.
+std::vector<Comparison> comparisons(const View& view);
+/// "12 of 126 requests failed (9.52 %), legacy 3 of 1,134 (0.26 %)".
+std::string compared_counts(const Policy& policy, const Comparison& one);
+/// "Against legacy: errors-vs-legacy (x1.2 + 0.1 pp) not proven worse"; empty: nothing is compared.
+std::string comparison_words(const View& view);
 /// The finding of a criterion's limit in a scope; nullptr: none.
 const Finding* find(const std::vector<Finding>& findings, const std::string& criterion,
                     const std::string& segment);
@@ -55,7 +63,7 @@ const Finding* find(const std::vector<Finding>& findings, const std::string& cri
 const Finding* worst(const std::vector<Finding>& findings);
 /// Share of the baseline's requests at this step with the signal; nullopt: none were seen.
 std::optional<double> baseline_rate(const View& view, std::size_t signal);
-/// Place of the criterion's limit in limits_of(); nullopt cannot be for one of the policy's own.
+/// Place of the criterion's limit in limits_of(); nullopt for one that compares with the baseline.
 std::optional<std::size_t> limit_of(const Policy& policy, const Criterion& criterion);
 /// "errors, agent rides".
 std::string stream_words(const Policy& policy, const Finding& finding);
@@ -80,6 +88,16 @@ struct Armed {
 };
 std::vector<Armed> armed(const View& view);
 const Armed* closest(const std::vector<Armed>& all);
+
+/// "once in 180 rollouts", rounded down: M >= m has a chance of at most 1/m under what it tests
+/// (Ville; analysis 1).
+std::string once_in(double ln_m);
+/// " If the true rate were at the limit, … would be seen once in 180 rollouts.", and what is
+/// missing to prove a limit; with a space in front, or empty.
+std::string finding_odds(const View& view, const Finding& finding);
+/// "If the next requests all failed, 5 of different users would roll back."; empty: it would not,
+/// or nothing is running. judge() itself is asked.
+std::string what_it_takes(const View& view);
 
 // The parts of a page: text_status.cpp, text_tables.cpp, text_over.cpp.
 std::string over_page(const View& view, const Paper& paper);

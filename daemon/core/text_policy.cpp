@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "canaryd/planner.hpp"
 #include "daemon/core/text_parts.hpp"
 
 namespace canaryd::text {
@@ -112,14 +113,47 @@ std::string trigger_points(const Policy& policy, Action action) {
     return page;
 }
 
-std::string rollback_lines(const Policy& policy) {
+/// The claims that compare with the baseline, each in a sentence.
+std::string comparison_points(const Policy& policy, Action then) {
+    std::string page;
+    for (const Claim& claim : claims_of(policy, then)) {
+        if (!claim.relative()) continue;
+        const Criterion& criterion = policy.criteria[claim.criterion];
+        page += point("criterion " + criterion.name + ": " + event_words(criterion) +
+                      " proven to be more than " + margin(*claim.margin) + " of legacy's share" +
+                      (policy.segments.empty() ? "" : ", in total or for one " + policy.segment) +
+                      "; as long as legacy has users");
+    }
+    return page;
+}
+
+/// The limits with this action, in a sentence.
+std::string limit_points(const Policy& policy, Action then) {
+    const auto claims = claims_of(policy, then);
+    if (std::all_of(claims.begin(), claims.end(),
+                    [](const Claim& claim) { return claim.relative(); })) {
+        return "";
+    }
     std::string where = "in total";
     if (!policy.segments.empty()) where += " or for one " + policy.segment;
-    std::string page = point("a criterion proven broken, " + where + ": looked at every " +
-                             duration(policy.evaluate_every) + ", by at least " +
-                             counted(policy.floor_users, "failure", "failures") +
-                             " of different users (the same user within " +
-                             duration(policy.floor_within) + " counts once)");
+    std::string which = "a criterion";
+    if (then == Action::hold || !claims_of(policy, Action::hold).empty()) {
+        std::vector<std::string> names;
+        for (const Claim& claim : claims) {
+            if (!claim.relative()) names.push_back(policy.criteria[claim.criterion].name);
+        }
+        which = list(names);
+    }
+    return point(which + " proven broken, " + where + ": looked at every " +
+                 duration(policy.evaluate_every) + ", by at least " +
+                 counted(policy.floor_users, "failure", "failures") +
+                 " of different users (the same user within " + duration(policy.floor_within) +
+                 " counts once)");
+}
+
+std::string rollback_lines(const Policy& policy) {
+    std::string page =
+        limit_points(policy, Action::rollback) + comparison_points(policy, Action::rollback);
     if (policy.confirm_without_baseline > Duration{0}) {
         page += point(
             "where there is no legacy to compare with (100 %), a criterion's alarm tells "
@@ -168,6 +202,7 @@ std::string hold_lines(const Policy& policy) {
             "legacy breaks the same rule in the same time: moving users back would not "
             "help; goes on by itself when it is over");
     }
+    page += limit_points(policy, Action::hold) + comparison_points(policy, Action::hold);
     page += trigger_points(policy, Action::hold);
     page += lease_lines(policy);
     page += point("someone lowered the traffic by hand (higher is lowered back at once)");
@@ -205,6 +240,11 @@ std::string promise_lines(const Policy& policy) {
         "A canary that is really at its limit or above passes a criterion's proof in at "
         "most " +
         share(policy.false_promotion) + " of the cases.");
+    if (!claims_of(policy, Action::hold).empty()) {
+        page += point("Of 100 rollouts that are no worse than that, at most " +
+                      share(policy.false_hold).substr(0, share(policy.false_hold).size() - 2) +
+                      " are held by a criterion by mistake.");
+    }
     if (!policy.triggers.empty()) {
         page += point(
             "The triggers are outside of that promise: they are plain counts, easy to "
@@ -240,6 +280,7 @@ std::string every_field(const Policy& policy) {
     add("settle", duration(policy.settle));
     add("warm_up", duration(policy.warm_up));
     add("false_rollback", share(policy.false_rollback));
+    add("false_hold", share(policy.false_hold));
     add("false_promotion", share(policy.false_promotion));
     add("suspicious", harm(policy.suspicious * 100) + " of 100");
     add("harm_floor.users", number(policy.floor_users));
@@ -272,12 +313,8 @@ std::string every_field(const Policy& policy) {
 std::int64_t requests_to_prove(double limit, double failing, double beta) {
     constexpr std::int64_t most = std::int64_t{1} << 40U;
     if (failing > 0) {
-        // The planner's closed form (8.3): by the mean drift of the best grid point.
-        double drift = 0;
-        for (std::size_t j = 0; j < promote_grid_size; ++j) {
-            drift = std::max(drift, log_evidence(1, failing, limit, -breach_grid[j]));
-        }
-        const double n = std::log(static_cast<double>(promote_grid_size) / beta) / drift;
+        const Walk walk = gate_walk(limit, failing, beta);
+        const double n = walk.drift > 0 ? walk.threshold / walk.drift : static_cast<double>(most);
         return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
     }
     const auto proves = [&](std::int64_t n) {

@@ -86,6 +86,12 @@ std::string harm_lines(const View& view, const std::vector<Finding>& found, cons
             "most from " + stream_words(view.policy, *top) + ": " + counts_words(view.policy, *top),
             paper);
     }
+    const HoldLedger& hold = view.rollout.ledger.hold;
+    if (!hold.streams.empty()) {
+        page += continued(harm(hold_of_100(view.policy, ln_m_of(hold))) +
+                              " of 100 by the criteria that hold (100 = held)",
+                          paper);
+    }
     return page;
 }
 

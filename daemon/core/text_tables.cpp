@@ -105,7 +105,10 @@ std::string criteria_table(const View& view, const std::vector<Finding>& found,
             success_row(table, view, criterion, *total, limit.signal);
         }
     }
-    return any ? "\n" + table.draw(paper) : "";
+    if (!any) return "";
+    const std::string compared = comparison_words(view);
+    return "\n" + table.draw(paper) +
+           (compared.empty() ? "" : "  " + wrap(clean(compared), paper.width, 4) + "\n");
 }
 
 std::string segment_table(const View& view, const std::vector<Finding>& found, const Paper& paper) {

@@ -158,6 +158,16 @@ std::string share_up(double share) {
     return trimmed(print("%.*f", decimals, std::ceil(percent * scale - 1e-7) / scale)) + " %";
 }
 
+std::string margin(const Margin& margin) {
+    std::string words = print("x%g", margin.times);
+    if (margin.plus > 0) {
+        std::string points = share(margin.plus);  // "0.1 %"
+        points.replace(points.size() - 1, 1, "pp");
+        words += " + " + points;
+    }
+    return words;
+}
+
 std::string number(std::int64_t n) {
     std::string digits = std::to_string(n);
     const std::size_t first = n < 0 ? 1 : 0;

@@ -7,15 +7,28 @@
 namespace canaryd {
 namespace {
 
-const Window* find(const Look& look, const Trigger& trigger, const std::string& segment,
-                   Population who) {
-    for (const Window& window : look.windows) {
-        if (window.who == who && window.trigger == trigger.name && window.segment == segment) {
-            return &window;
+/// A source's windows stand in the policy's order: the one that is wanted mostly follows the one
+/// that was found last.
+class Windows {
+public:
+    Windows(const Look& look, Population who) : windows_(look.windows), who_(who) {}
+
+    const Window* find(const Trigger& trigger, const std::string& segment) {
+        for (std::size_t tried = 0; tried < windows_.size(); ++tried) {
+            if (next_ >= windows_.size()) next_ = 0;
+            const Window& window = windows_[next_++];
+            if (window.who == who_ && window.trigger == trigger.name && window.segment == segment) {
+                return &window;
+            }
         }
+        return nullptr;
     }
-    return nullptr;
-}
+
+private:
+    const std::vector<Window>& windows_;
+    Population who_;
+    std::size_t next_ = 0;
+};
 
 /// The rule and its floor in one window. The baseline is held to the very same rule.
 bool share_broken(const Trigger& trigger, const Window& window) {
@@ -91,20 +104,22 @@ std::optional<bool> rule_broken(const Trigger& trigger, const Window& canary,
     return std::nullopt;
 }
 
-TriggerSaw read_one(const Rollout& rollout, const Policy& policy, const Look& look,
-                    const Trigger& trigger, const std::string& segment, const Window& canary) {
+TriggerSaw read_one(const Rollout& rollout, const Policy& policy, const Trigger& trigger,
+                    const std::string& segment, const Window& canary, const Window* baseline) {
     TriggerSaw saw;
     saw.trigger = &trigger;
-    saw.segment = segment;
+    saw.segment = &segment;
+    saw.window = &canary;
     saw.key = segment.empty() ? trigger.name : trigger.name + "/" + segment;
     const auto known = rollout.triggers.find(saw.key);
-    if (known != rollout.triggers.end()) saw.state = known->second;
+    if (known != rollout.triggers.end()) {
+        saw.fired = known->second.fired;
+        saw.seen = known->second.seen;
+        saw.acted = known->second.acted;
+    }
     const Weight weight = rollout.applied.value_or(nobody);
-    const Window* baseline =
-        policy.baseline.empty() ? nullptr : find(look, trigger, segment, Population::baseline);
     const std::optional<bool> broken = rule_broken(trigger, canary, baseline, weight);
-    saw.state.last = canary;
-    saw.state.reached = reached(trigger, canary, baseline, weight);
+    saw.reached = reached(trigger, canary, baseline, weight);
     if (!broken) return saw;
 
     saw.broke = *broken;
@@ -115,10 +130,10 @@ TriggerSaw read_one(const Rollout& rollout, const Policy& policy, const Look& lo
     const bool counts = saw.broke && !(saw.baseline_broke && policy.hold_on_shared_outage);
     const auto looks = static_cast<std::uint32_t>(trigger.looks);
     const std::uint32_t memory = looks >= 32 ? ~0U : (1U << looks) - 1U;
-    saw.state.fired = ((saw.state.fired << 1U) | (counts ? 1U : 0U)) & memory;
-    saw.state.seen = std::min(saw.state.seen + 1, looks);
-    saw.acts = saw.broke && std::popcount(saw.state.fired) + (counts ? 0 : 1) >= trigger.needed;
-    if (!saw.broke) saw.state.acted = false;
+    saw.fired = ((saw.fired << 1U) | (counts ? 1U : 0U)) & memory;
+    saw.seen = std::min(saw.seen + 1, looks);
+    saw.acts = saw.broke && std::popcount(saw.fired) + (counts ? 0 : 1) >= trigger.needed;
+    if (!saw.broke) saw.acted = false;
     return saw;
 }
 
@@ -126,21 +141,36 @@ TriggerSaw read_one(const Rollout& rollout, const Policy& policy, const Look& lo
 
 std::vector<TriggerSaw> read_triggers(const Rollout& rollout, const Policy& policy,
                                       const Look& look, bool peek) {
+    static const std::string total;
+    Windows ours(look, Population::canary);
+    Windows theirs(look, Population::baseline);
     std::vector<TriggerSaw> all;
+    all.reserve(look.windows.size());
     for (const Trigger& trigger : policy.triggers) {
         if (peek && !trigger.at_peeks()) continue;
         const auto read = [&](const std::string& segment) {
-            const Window* canary = find(look, trigger, segment, Population::canary);
+            const Window* canary = ours.find(trigger, segment);
             if (canary == nullptr) return;
-            all.push_back(read_one(rollout, policy, look, trigger, segment, *canary));
+            // A query gives one number for all: no baseline to look for.
+            const bool compared = !policy.baseline.empty() && trigger.kind != Trigger::Kind::number;
+            const Window* baseline = compared ? theirs.find(trigger, segment) : nullptr;
+            all.push_back(read_one(rollout, policy, trigger, segment, *canary, baseline));
         };
         if (trigger.each_segment) {
             for (const std::string& segment : policy.segments) read(segment);
         } else {
-            read("");
+            read(total);
         }
     }
     return all;
+}
+
+void remember(const TriggerSaw& saw, TriggerState& state) {
+    state.fired = saw.fired;
+    state.seen = saw.seen;
+    state.last = *saw.window;
+    state.reached = saw.reached;
+    state.acted = saw.acted;
 }
 
 }  // namespace canaryd

@@ -10,6 +10,7 @@ namespace {
 struct Check {
     std::string file;
     bool explain = false;
+    std::string traffic;  // empty: nothing is said of it
 };
 
 json::object problem_json(const Problem& problem) {
@@ -49,8 +50,14 @@ void note_connections(const Options& options, const Policy& policy) {
 int check(const Options& options, const Check& asked) {
     const std::string path = policy_path(options, asked.file);
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
+    std::optional<Plan> plan;
+    if (parsed.policy && !asked.traffic.empty()) {
+        plan = plan_of(options, *parsed.policy, asked.traffic);
+    }
     if (options.json) {
-        print_json(checked_json(path, parsed));
+        json::value document = checked_json(path, parsed);
+        if (plan) document.as_object()["plan"] = plan_json(*parsed.policy, *plan);
+        print_json(document);
         return parsed.policy ? done : refused;
     }
     if (!parsed.policy) {
@@ -61,6 +68,11 @@ int check(const Options& options, const Check& asked) {
         return refused;
     }
     std::cout << text::policy_page(*parsed.policy, asked.explain);
+    if (plan) {
+        std::cout << "\nWhat your traffic can show\n"
+                  << text::plan_page(*parsed.policy, *plan,
+                                     options.width > 0 ? options.width : 100);
+    }
     note_connections(options, *parsed.policy);
     return done;
 }
@@ -75,8 +87,11 @@ void add_check(CLI::App& app, const Options& options, int& code) {
         ->type_name("FILE|NAME")
         ->required();
     command->add_flag("--explain", asked->explain, "every field with its value, defaults too");
+    command->add_option("--traffic", asked->traffic, "and what that traffic can show, see plan")
+        ->type_name("N/min[, AGENT=SHARE…]|FILE");
     command->footer(
         "Examples:\n  canaryctl check policies/checkout.yaml\n"
+        "  canaryctl check policies/checkout.yaml --traffic 2/min\n"
         "  canaryctl check checkout --explain --config /etc/canaryd/canaryd.yaml\n\n"
         "Exit codes: 0 good, 1 mistakes. No daemon is needed.");
     command->callback([&options, &code, asked] { code = check(options, *asked); });

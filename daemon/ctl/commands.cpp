@@ -114,14 +114,20 @@ void add_verb(CLI::App& app, const Options& options, int& code, const Verb& verb
     command->callback([&options, &code, asked, verb] { code = run_verb(options, verb, *asked); });
 }
 
-int start(const Options& options, const std::string& file) {
-    const std::string path = policy_path(options, file);
+struct StartAsked {
+    std::string file;
+    bool accept_false_rollbacks = false;
+};
+
+int start(const Options& options, const StartAsked& asked) {
+    const std::string path = policy_path(options, asked.file);
     const std::string text = read_file(path);
     const ParsedPolicy parsed = parse_policy(text, path);
     if (!parsed.policy) {
         print_problems(parsed.problems);
         throw Refused("nothing was started: " + path + " has mistakes, see above");
     }
+    preflight(options, *parsed.policy, asked.accept_false_rollbacks);
     const json::object body{{"policy_text", text},
                             {"policy_file", std::filesystem::absolute(path).string()}};
     const json::value answer = post(options, "/api/v1/rollouts", body);
@@ -135,16 +141,18 @@ int start(const Options& options, const std::string& file) {
 }
 
 void add_start(CLI::App& app, const Options& options, int& code) {
-    const auto file = std::make_shared<std::string>();
+    const auto asked = std::make_shared<StartAsked>();
     CLI::App* command = app.add_subcommand(
         "start", "begin a rollout; its policy is pinned, an edited file changes nothing");
-    command->add_option("policy", *file, "a file, or a name in the policies folder")
+    command->add_flag("--accept-false-rollbacks", asked->accept_false_rollbacks,
+                      "although a trigger fires on more than one healthy rollout in 100");
+    command->add_option("policy", asked->file, "a file, or a name in the policies folder")
         ->type_name("FILE|NAME")
         ->required();
     command->footer(
         "Examples:\n  canaryctl start policies/checkout.yaml\n"
         "  canaryctl start checkout --config /etc/canaryd/canaryd.yaml");
-    command->callback([&options, &code, file] { code = start(options, *file); });
+    command->callback([&options, &code, asked] { code = start(options, *asked); });
 }
 
 int notify_test(const Options& options, const std::string& rollout) {

@@ -7,8 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "canaryd/planner.hpp"
+#include "canaryd/self_test.hpp"
 #include "canaryd/settings.hpp"
 #include "canaryd/text.hpp"
+#include "canaryd/view.hpp"
+
+namespace canaryd::backtest {
+struct Reading;
+}
 
 namespace canaryd::ctl {
 
@@ -37,6 +44,8 @@ struct Refused : std::runtime_error {
 
 // Each adds its commands to the app; running one writes its exit status to `code`.
 void add_check(CLI::App& app, const Options& options, int& code);
+void add_plan(CLI::App& app, const Options& options, int& code);
+void add_aa(CLI::App& app, const Options& options, int& code);
 void add_init(CLI::App& app, const Options& options, int& code);
 void add_watch(CLI::App& app, const Options& options, int& code);     // status, explain, route
 void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
@@ -47,6 +56,33 @@ void add_migrate(CLI::App& app, const Options& options, int& code);
 void add_doctor(CLI::App& app, const Options& options, int& code);
 void add_report(CLI::App& app, const Options& options, int& code);
 void add_pin(CLI::App& app, const Options& options, int& code);  // pin, unpin
+void add_backtest(CLI::App& app, const Options& options, int& code);
+
+// --- records of the past (backtest.cpp) -------------------------------------------------------
+
+/// What to read: a file as it is, else a table of the policy's connection; empty: its own table.
+/// Throws Refused with the mend.
+backtest::Reading reading_of(const Options& options, const Policy& policy, const std::string& from);
+
+// --- the planner (plan.cpp, aa.cpp) -----------------------------------------------------------
+
+/// What legacy's history says: its traffic, and what acted on it at each step below 100 %.
+struct Past {
+    Traffic traffic;
+    std::vector<SelfTest> tests;  // in the order of the policy's steps
+};
+/// From a file, or with an empty name from the table of the policy's source. Throws with the
+/// reason.
+Past read_past(const Options& options, const Policy& policy, const std::string& file);
+/// How often each trigger fired on the history.
+void add_past(const Policy& policy, const Past& past, Plan& plan);
+/// `said`: "N/min[, AGENT=SHARE…]", a file of requests, or empty: the table of the policy's source.
+/// Throws Usage with the mend.
+Plan plan_of(const Options& options, const Policy& policy, const std::string& said);
+json::object plan_json(const Policy& policy, const Plan& plan);
+/// Before a rollout: notes of what its traffic cannot show and which assumption breaks, on stderr.
+/// Throws Refused where a trigger would roll back more than one healthy rollout in 100.
+void preflight(const Options& options, const Policy& policy, bool accept_false_rollbacks);
 
 // --- files (files.cpp) ------------------------------------------------------------------------
 
@@ -91,5 +127,13 @@ enum class Meant {
 };
 /// Its id; `given` as it is. Throws Refused with a sentence that lists them when it is not clear.
 std::string rollout_of(const Options& options, const std::string& given, Meant meant);
+
+/// The rollout as it was after that entry of its journal, worked out again from the entries before
+/// it; `reason` is the entry's (history.cpp). Throws Refused when there is no such entry.
+struct Then {
+    View view;
+    std::string reason;
+};
+Then rollout_at(const Options& options, const std::string& id, std::uint64_t revision);
 
 }  // namespace canaryd::ctl

@@ -43,9 +43,10 @@ json::array page_of(const Options& options, const std::string& target, std::uint
 // --- history ------------------------------------------------------------------------------------
 
 std::string_view word_of(const What& what) {
-    static constexpr std::array<std::string_view, std::variant_size_v<What>> words{
-        "start",  "look",    "peek",     "route",  "lapsed", "pause",
-        "resume", "promote", "rollback", "extend", "finish", "ack"};
+    static constexpr auto words = std::to_array<std::string_view>(
+        {"start", "look", "peek", "route", "lapsed", "went back", "pause", "resume", "promote",
+         "rollback", "extend", "finish", "ack"});
+    static_assert(words.size() == std::variant_size_v<What>);
     return words[what.index()];
 }
 
@@ -229,6 +230,36 @@ int verify(const Options& options) {
 }
 
 }  // namespace
+
+Then rollout_at(const Options& options, const std::string& id, std::uint64_t revision) {
+    const std::string target = "/api/v1/rollouts/" + url_encoded(id) + "/journal";
+    Then then;
+    bool known = false;
+    std::uint64_t after = 0;
+    for (json::array page = page_of(options, target, after); !page.empty();
+         page = page_of(options, target, after)) {
+        for (const json::value& document : page) {
+            const JournalEntry entry = entry_of(document);
+            after = entry.revision;
+            const auto* started = std::get_if<event::Started>(&entry.event.what);
+            if (started != nullptr && !known) {
+                ParsedPolicy parsed = parse_policy(started->policy_text, started->policy_file);
+                if (!parsed.policy) throw Refused(id + ": its policy is not valid any more");
+                then.view.policy = *std::move(parsed.policy);
+                known = true;
+            }
+            if (!known) throw Refused(id + ": its journal does not begin with its start");
+            then.view.rollout = step(then.view.rollout, entry.event, then.view.policy).next;
+            if (entry.revision != revision) continue;
+            then.view.now = entry.event.at;
+            then.reason = entry.reason;
+            return then;
+        }
+    }
+    throw Refused(id + " has no revision " + std::to_string(revision) +
+                  "; canaryctl history --all " + id + " shows them, up to " +
+                  std::to_string(after));
+}
 
 void add_history(CLI::App& app, const Options& options, int& code) {
     add_history_command(app, options, code);

@@ -10,6 +10,10 @@ namespace {
 
 constexpr const char* lesson = R"(Examples:
   canaryctl check policies/checkout.yaml     what it will do, or every mistake in it
+  canaryctl plan checkout --traffic 60/min   what this traffic can show, before day one
+  canaryctl aa checkout                      the statistics on legacy's own history
+  canaryctl backtest policies/checkout.yaml --from metrics.csv
+                                             the same on recorded metrics
   canaryctl start policies/checkout.yaml     begin; the policy is pinned from now on
   canaryctl status                           must I act, and what comes next
   canaryctl explain                          why it did not promote, why it rolled back
@@ -25,6 +29,7 @@ With PostgreSQL (--database URL, or $DATABASE_URL):
 Exit codes:
   status     0 fine, 2 daemon unreachable, 3 rolled back, 4 held, paused or
              waiting for a person
+  backtest   0 fine, 1 mistakes, 3 rolled back, 4 held or waiting for a person
   others     0 done, 1 refused or mistakes found, 2 daemon or database unreachable
   all        64 typed wrongly
 
@@ -91,6 +96,8 @@ int run(int argc, char** argv) {
     add_options(app, options);
     add_watch(app, options, code);
     add_check(app, options, code);
+    add_plan(app, options, code);
+    add_aa(app, options, code);
     add_init(app, options, code);
     add_rollback(app, options, code);
     add_commands(app, options, code);
@@ -99,6 +106,7 @@ int run(int argc, char** argv) {
     add_doctor(app, options, code);
     add_report(app, options, code);
     add_pin(app, options, code);
+    add_backtest(app, options, code);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -74,7 +74,26 @@ void add_status(CLI::App& app, const Options& options, int& code) {
 /// [ROLLOUT] [trigger NAME]
 struct Explain {
     std::array<std::string, 3> words;
+    bool maths = false;
+    std::uint64_t revision = 0;  // 0: as it is now
 };
+
+/// What the daemon says of the present, said of an earlier entry of the journal.
+int explain_then(const Options& options, const std::string& id, const Explain& asked,
+                 const std::string& trigger) {
+    const Then then = rollout_at(options, id, asked.revision);
+    const std::string page = !trigger.empty() ? text::explain_trigger(then.view, trigger)
+                             : asked.maths    ? text::explain_maths(then.view)
+                                              : text::explain(then.view);
+    const std::string head = "As of revision " + std::to_string(asked.revision) + ", " +
+                             text::moment(then.view.now) + ": " + then.reason + "\n\n";
+    if (options.json) {
+        print_json(json::object{{"text", head + page}});
+    } else {
+        print_lines(head + page, options);
+    }
+    return done;
+}
 
 int explain(const Options& options, const Explain& asked) {
     std::vector<std::string> words;
@@ -94,8 +113,13 @@ int explain(const Options& options, const Explain& asked) {
             "which is closest");
     }
     const std::string id = rollout_of(options, named == 1 ? words[0] : "", Meant::newest);
+    if (!trigger.empty() && asked.maths) {
+        throw Usage("canaryctl explain --maths is about the criteria; leave out the trigger");
+    }
+    if (asked.revision > 0) return explain_then(options, id, asked, trigger);
     std::string target = "/api/v1/rollouts/" + url_encoded(id) + "/explain";
     if (!trigger.empty()) target += "?trigger=" + url_encoded(trigger);
+    if (asked.maths) target += "?maths=1";
     const json::value document = get_json(options, target);
     if (options.json) {
         print_json(document);
@@ -113,8 +137,16 @@ void add_explain(CLI::App& app, const Options& options, int& code) {
     command->add_option("trigger", asked->words[1], "the word `trigger`")->type_name("trigger");
     command->add_option("name", asked->words[2], "its counts, to be checked by hand")
         ->type_name("NAME");
+    command->add_flag("--maths", asked->maths, "the ledgers' numbers, to be worked out again");
+    command
+        ->add_option("--revision", asked->revision,
+                     "as it was after this entry of the journal (canaryctl history)")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
     command->footer(
-        "Examples:\n  canaryctl explain\n  canaryctl explain trigger error-burst\n"
+        "Examples:\n  canaryctl explain\n  canaryctl explain --maths\n  canaryctl explain "
+        "--revision 641\n  canaryctl explain trigger "
+        "error-burst\n"
         "  canaryctl explain checkout-2 trigger error-burst");
     command->callback([&options, &code, asked] { code = explain(options, *asked); });
 }

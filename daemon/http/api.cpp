@@ -53,7 +53,7 @@ constexpr Endpoint table[] = {
     {get,  "/api/v1/rollouts",                        "",                     serve_rollouts},
     {get,  "/api/v1/rollouts/{rollout}",              "",                     serve_rollout},
     {get,  "/api/v1/rollouts/{rollout}/journal",      "after limit",          serve_journal},
-    {get,  "/api/v1/rollouts/{rollout}/explain",      "trigger",              serve_explain},
+    {get,  "/api/v1/rollouts/{rollout}/explain",      "trigger maths",        serve_explain},
     {get,  "/api/v1/rollouts/{rollout}/route",        "user",                 serve_route},
     {post, "/api/v1/rollouts",                        "", serve_start,       a_policy},
     {post, "/api/v1/rollouts/{rollout}/pause",        "", serve_command,     maybe_a_reason, pause},

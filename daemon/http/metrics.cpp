@@ -21,10 +21,10 @@ constexpr const char* version = CANARYD_VERSION;
 constexpr const char* version = "unreleased";
 #endif
 
-constexpr std::array<Hold::Kind, 8> hold_kinds{
-    Hold::Kind::blind,       Hold::Kind::shared_outage,  Hold::Kind::drift,
-    Hold::Kind::unproven,    Hold::Kind::trigger,        Hold::Kind::confirmation,
-    Hold::Kind::unconfirmed, Hold::Kind::store_went_back};
+constexpr std::array<Hold::Kind, 9> hold_kinds{
+    Hold::Kind::blind,       Hold::Kind::shared_outage, Hold::Kind::drift,
+    Hold::Kind::unproven,    Hold::Kind::trigger,       Hold::Kind::confirmation,
+    Hold::Kind::unconfirmed, Hold::Kind::criterion,     Hold::Kind::store_went_back};
 constexpr std::array<Status, 5> statuses{Status::pending, Status::progressing, Status::rolled_back,
                                          Status::finishing, Status::finished};
 

@@ -142,7 +142,13 @@ Async<Reply> serve_explain(Controller& controller, Request request) {
                       "no trigger " + in_quotes(trigger) +
                           (names.empty() ? "; the policy has none" : "; there are " + names)};
     }
-    std::string text = trigger.empty() ? text::explain(view) : text::explain_trigger(view, trigger);
+    const std::string maths = request.parameter("maths");
+    if (!maths.empty() && (maths != "1" || !trigger.empty())) {
+        throw Refusal{400, "query", "want maths=1, and no trigger beside it"};
+    }
+    std::string text = !trigger.empty() ? text::explain_trigger(view, trigger)
+                       : !maths.empty() ? text::explain_maths(view)
+                                        : text::explain(view);
     if (request.wants_json()) co_return json_reply(text_json(text));
     if (text.empty() || text.back() != '\n') text += '\n';
     co_return text_reply(std::move(text));

@@ -93,9 +93,29 @@ json::array criteria_of(const View& view) {
             {"events", bounds.events},
             {"rate", bounds.requests > 0 ? number(bounds.rate()) : json::value(nullptr)},
             {"proven_below", bounds.upper < 1 ? number(bounds.upper) : json::value(nullptr)},
+            {"then", text::name(finding.then)},
             {"harm", number(finding.harm)}});
     }
     return criteria;
+}
+
+json::array comparisons_of(const View& view) {
+    json::array comparisons;
+    for (const Comparison& one : canaryd::comparisons_of(view.policy, view.rollout.ledger)) {
+        comparisons.push_back(json::object{{"criterion", text_of(one.criterion)},
+                                           {"segment", text_of(one.segment)},
+                                           {"times", number(one.margin.times)},
+                                           {"plus", number(one.margin.plus)},
+                                           {"then", text::name(one.then)},
+                                           {"active", one.active},
+                                           {"worse", one.worse},
+                                           {"requests", one.requests},
+                                           {"events", one.events},
+                                           {"baseline_requests", one.baseline_requests},
+                                           {"baseline_events", one.baseline_events},
+                                           {"harm", number(one.harm)}});
+    }
+    return comparisons;
 }
 
 json::array segments_of(const View& view) {
@@ -256,9 +276,16 @@ json::object object_of(const View& view, bool with_criteria) {
     object["bake"] = bake_of(view);
     object["soak"] =
         json::object{{"seen_s", seconds(rollout.soaked)}, {"of_s", seconds(view.policy.soak)}};
-    if (with_criteria) object["criteria"] = criteria_of(view);
+    if (with_criteria) {
+        object["criteria"] = criteria_of(view);
+        object["comparisons"] = comparisons_of(view);
+    }
     object["segments"] = segments_of(view);
     object["harm"] = number(harm_of_100(view.policy, rollout.ln_m));
+    object["hold_harm"] =
+        rollout.ledger.hold.streams.empty()
+            ? json::value(nullptr)
+            : json::value(number(hold_of_100(view.policy, ln_m_of(rollout.ledger.hold))));
     object["suspicious"] = rollout.suspicious;
     object["proven"] = rollout.proven;
     object["triggers"] = triggers_of(view);

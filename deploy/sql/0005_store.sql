@@ -318,17 +318,6 @@ begin
         execute format('revoke all on canaryd.rollout, canaryd.journal, canaryd.outbox, canaryd.lease '
                        'from %I', it);
     end loop;
-    if to_regrole('canaryd') is not null then
-        grant usage on schema canaryd to canaryd;
-        grant select on canaryd.rollout, canaryd.journal, canaryd.outbox, canaryd.lease to canaryd;
-        grant execute on function canaryd.store_version(), canaryd.take_lease(text, text, interval),
-            canaryd.renew_lease(bigint, text, interval), canaryd.release_lease(bigint, text),
-            canaryd.commit(jsonb), canaryd.settle(text, text),
-            canaryd.complete_rollback(integer, text, timestamptz, timestamptz),
-            canaryd.order_route_fenced(bigint, text, text, integer, bigint, timestamptz, text, text,
-                                       text)
-            to canaryd;
-    end if;
 end
 $$;
 insert into canaryd.applied (file) values ('0005_store.sql') on conflict do nothing;

@@ -28,27 +28,6 @@ grant execute on function
     canaryd.record_phase(text, integer, timestamptz, timestamptz, boolean, text)
     to canaryd;
 
--- The store, where 0005_store.sql was applied. That file comes before this one and so before the
--- login.
-do $$
-declare
-    it text;
-begin
-    for it in select format('on function %s', p.oid::regprocedure)
-                from pg_proc p
-               where p.pronamespace = 'canaryd'::regnamespace
-                 and p.proname in ('store_version', 'take_lease', 'renew_lease', 'release_lease',
-                                   'commit', 'settle', 'complete_rollback', 'order_route_fenced')
-    loop
-        execute format('grant execute %s to canaryd', it);
-    end loop;
-    foreach it in array array['rollout', 'journal', 'outbox', 'lease'] loop
-        continue when to_regclass('canaryd.' || it) is null;
-        execute format('grant select on canaryd.%I to canaryd', it);
-    end loop;
-end
-$$;
-
 -- The reports.
 grant select on canaryd.traffic_distribution, canaryd.error_rates, canaryd.response_times,
     canaryd.agent_usage, canaryd.success_rates, canaryd.user_distribution,
@@ -75,4 +54,23 @@ begin
 end
 $$;
 grant execute on function public.get_webhook_route(uuid), public.webhook_route(uuid) to canaryd;
+
+-- The record, where PostgreSQL keeps it (0005_store.sql): read, and written by functions that ask
+-- for the lease first.
+do $$
+begin
+    if to_regclass('canaryd.rollout') is null then
+        return;
+    end if;
+    grant select on canaryd.rollout, canaryd.journal, canaryd.outbox, canaryd.lease to canaryd;
+    grant execute on function canaryd.store_version(), canaryd.take_lease(text, text, interval),
+        canaryd.renew_lease(bigint, text, interval), canaryd.release_lease(bigint, text),
+        canaryd.commit(jsonb), canaryd.settle(text, text),
+        canaryd.complete_rollback(integer, text, timestamptz, timestamptz),
+        canaryd.order_route_fenced(bigint, text, text, integer, bigint, timestamptz, text, text,
+                                   text)
+        to canaryd;
+end
+$$;
+
 insert into canaryd.applied (file) values ('grants.sql') on conflict do nothing;

@@ -1,5 +1,6 @@
-// Counts in, evidence out. Formulas: analysis sections 1, 2, 6, 7.1-7.3, 8.1, 8.2, 10 of the
-// design's statistics; each function names its own.
+// Counts in, evidence out. Formulas: analysis sections 1-3, 6, 7.1-7.3, 8.1, 8.2, 10 of the
+// design's statistics; each function names its own. Buckets, counts per time, clusters and
+// dispersion (4, 5, 7.4): other_counts.hpp.
 //
 // Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
 // numbers, exact in a double up to 2^53.
@@ -92,10 +93,26 @@ inline constexpr std::size_t promote_grid_size = 9;
 
 /// l(delta) = k delta - n log1p(p0 expm1(delta))   (T1, section 2). k may be fractional.
 double log_evidence(double n, double k, double p0, double delta);
-/// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0.
+/// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0 (section 2).
 double log_e_breach(double n, double k, double p0);
 /// Static mixture over delta < 0: evidence that the rate is below p0; each l divided by phi (8.1).
 double log_e_promote(double n, double k, double p0, double phi = 1.0);
+
+/// Both populations' counts of one look and scope.
+struct Pair {
+    double canary = 0;    // n_c: requests
+    double events = 0;    // x: for harm a user's first in its block only (7.1)
+    double baseline = 0;  // n_b: requests
+    double others = 0;    // y: the baseline's events, raw
+};
+/// l(delta) = x delta - (x+y) log1p(B) - n_c dm (1-theta) expm1(delta) / (1+B), with
+/// theta = rho n_c / (rho n_c + n_b), B = theta expm1(delta)   (T2, section 3; after Lindon & Malek
+/// 2022). 0 without the baseline's requests.
+double log_evidence(const Pair& counts, const Margin& margin, double delta);
+/// Static mixtures of T2: evidence that the canary is worse than the margin allows, and that it is
+/// not (section 3).
+double log_e_breach(const Pair& counts, const Margin& margin);
+double log_e_promote(const Pair& counts, const Margin& margin);
 /// phi_gate = max(1, sum e^2 / sum e), 1 if there was no event (8.1).
 double burst_size(std::int64_t sum_e, std::int64_t sum_e2);
 /// The gate of one limit: evidence of health at 1/beta and a plain rate below the limit (8.1).
@@ -126,6 +143,9 @@ private:
     Grid per_request_;  // log1p(p0 expm1(delta_j))
 };
 
+/// T2 over the whole breach grid (section 3); all 0 where a population has no request.
+Grid relative_evidence(const Pair& counts, const Margin& margin);
+
 /// Share of C that a phase's first look moves: faults that come with traffic (6.1).
 inline constexpr double phase_start_share = 0.25;
 
@@ -139,13 +159,14 @@ Mass move_mass(double ln_c, bool phase_start, double minutes, double horizon_min
 /// Section 1, one stream: R_j = (R_j + mass) exp(l_j), with mass = w v / J.
 void add_look(Grid& ln_r, double ln_mass, const Grid& l);
 
-/// A stream's share v of the mass, as ln (v / J): every limit has an equal share, half of it is
-/// the total's, the other half is shared by the segments; without segments the total has all (6.2).
+/// A stream's share v of the mass, as ln (v / J): every active claim has an equal share, half of it
+/// is the total's, the other half is shared by the segments; without segments the total has all
+/// (6.2).
 struct Shares {
     double ln_total = 0;
     double ln_segment = 0;
 };
-Shares shares_of(std::size_t limits, std::size_t segments);
+Shares shares_of(std::size_t claims, std::size_t segments);
 
 /// G_j of one scope and limit after the baseline's evidence of a look (7.2).
 void add_baseline(Grid& guard, const Grid& l, double minutes);
@@ -156,17 +177,20 @@ bool guard_on(const Grid& guard);
 void add_failures(std::vector<InBlock>& blocks, const std::vector<InBlock>& more);
 std::int64_t most_in_one_block(const std::vector<InBlock>& blocks);
 
-/// One stream of the ledger: a limit in a scope (total or segment).
+/// One stream of a ledger: a claim in a scope (total or segment). A relative stream has no floor,
+/// calm, guard and gate.
 struct Stream {
     Grid ln_r;                   // ln R_j, starts at -inf (section 6.4)
     std::vector<InBlock> floor;  // counted failures since ln sum R was last below 0 (7.1)
     Grid ln_calm;                // R at the end of the last look before the alarm that had
                                  // requests and a plain rate not above the limit (7.3)
     Grid guard;                  // G_j of the baseline in this scope and limit (7.2), starts at 0
-    std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1)
-    std::int64_t events = 0;     // raw: the gate's k
+    std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1), or n_c (3)
+    std::int64_t events = 0;     // raw: the gate's k; relative: x, a user's first in its block
     std::int64_t sum_e = 0;      // bursts of the phase; total scope only
     std::int64_t sum_e2 = 0;
+    std::int64_t baseline_requests = 0;  // relative: n_b and y of the same looks, for people
+    std::int64_t baseline_events = 0;
     Stream();
     [[nodiscard]] double ln_sum() const;
 };
@@ -190,10 +214,18 @@ bool waited_enough(const std::vector<Waited>& looks, Duration wanted);
 /// requests on both sides.
 bool above_in_both_halves(const std::vector<Waited>& looks, double limit);
 
+/// The second ledger, of the criteria with `then: hold`, with an alpha of its own (section 1).
+struct HoldLedger {
+    double ln_c = 0;
+    std::vector<Stream> streams;  // by claims_of(policy, Action::hold)
+    bool acted = false;           // latched until a person resumes (7.3)
+    std::size_t suspect = 0;      // the top stream when it acted
+};
+
 /// The accumulated evidence of one rollout: a value, stored with the state.
 struct Ledger {
     double ln_c = 0;              // ln C: mass not yet given to any possible start of a fault
-    std::vector<Stream> streams;  // limit by limit in limits_of(), the total first, then segments
+    std::vector<Stream> streams;  // by claims_of(policy, Action::rollback)
     std::optional<Waiting> waiting;
     bool failed_confirmation = false;  // latched until a person resumes
     std::size_t suspect = 0;           // its stream
@@ -203,6 +235,14 @@ struct Ledger {
     bool phase_fresh = true;     // no look of this phase yet
     bool baseline_share = true;  // the baseline has users in this phase
     TimePoint phase_from;        // start of the phase's first look; warm-up counts from it
+
+    HoldLedger hold;
+
+    // Requests of both sides that came late, which relative streams drop, and all, of the day that
+    // is counted (section 10). Stay 0 where the policy compares nothing.
+    std::int64_t late_requests = 0;
+    std::int64_t day_requests = 0;
+    std::optional<TimePoint> day_from;
 };
 
 /// A ledger with every stream of the policy and no evidence.
@@ -210,8 +250,13 @@ Ledger new_ledger(const Policy& policy);
 /// A step's weight is on since `from`: start mass, warm-up and the gate's counts begin anew; the
 /// evidence of harm carries on (6.3).
 Ledger begin_phase(const Policy& policy, Ledger ledger, TimePoint from, bool baseline_share);
-/// What a person's resume does: R of these streams is 0 from now on and the hold ends (7.3). A
-/// number that is no stream is ignored.
-Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams);
+/// What a person's resume does: R of these streams, of the ledger that rolls back and of the one
+/// that holds, is 0 from now on and both ledgers' holds end (7.3). A number that is no stream is
+/// ignored.
+Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams,
+                      const std::vector<std::size_t>& of_hold = {});
+/// What a resume after a hold of the second ledger is about: the stream that made it act, and each
+/// that holds as much evidence as all of them began with (sum R >= 1, 6.2).
+std::vector<std::size_t> suspects_of(const HoldLedger& ledger);
 
 }  // namespace canaryd

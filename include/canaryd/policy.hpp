@@ -40,12 +40,23 @@ struct Signal {
     friend auto operator<=>(const Signal&, const Signal&) = default;
 };
 
-/// One thing that has to be proven to advance and that rolls back when proven broken.
+/// How much worse than the baseline's share of events is still fine: at most
+/// `times` * its share + `plus` (rho and dm of analysis 3).
+struct Margin {
+    double times = 1.0;  // at least 1
+    double plus = 0.0;   // a share, 0.001 = 0.1 pp
+    friend auto operator<=>(const Margin&, const Margin&) = default;
+};
+
+/// One thing that is proven: a limit, which has to be proven to advance, or "no worse than the
+/// baseline". Proven broken, it rolls back or holds.
 struct Criterion {
     std::string name;
     std::string metric;  // error_rate, success_rate, latency_p95 …: the operator's word
     Signal signal;
-    double limit = 0;  // highest healthy share of events, in (0, 1)
+    double limit = 0;  // highest healthy share of events, in (0, 1); 0 where `no_worse_than` is set
+    std::optional<Margin> no_worse_than = std::nullopt;  // than the baseline, beyond this margin
+    Action then = Action::rollback;                      // or hold; never warn
 };
 
 struct Step {
@@ -154,7 +165,8 @@ struct Policy {
     std::int64_t floor_users = 3;                     // harm_floor.users
     Duration floor_within{std::chrono::minutes{60}};  // harm_floor.within: the block of 7.1
     double suspicious = 0.05;       // share of the way to a rollback at which promotion waits
-    double false_rollback = 0.01;   // alpha
+    double false_rollback = 0.01;   // alpha of the ledger that rolls back
+    double false_hold = 0.01;       // alpha of the ledger of `then: hold`
     double false_promotion = 0.05;  // beta
 
     Duration soak{std::chrono::hours{24 * 30}};  // from reaching 100 %, last bake included
@@ -178,11 +190,24 @@ struct Limit {
     std::size_t criterion = 0;  // the first criterion that says it, for its name
 };
 
+/// What one ledger tests, once: a limit, or a margin against the baseline. Criteria that say the
+/// same are one claim (analysis 6.2).
+struct Claim {
+    std::size_t signal = 0;  // index into signals_of()
+    double p0 = 0;           // of a limit
+    std::optional<Margin> margin;
+    std::size_t criterion = 0;  // the first criterion that says it, for its name
+    [[nodiscard]] bool relative() const { return margin.has_value(); }
+};
+
 /// The distinct signals of the criteria, in the policy's order: Tally::events follow it.
 std::vector<Signal> signals_of(const Policy& policy);
-/// The distinct limits in the policy's order: the ledger's streams follow it, each with the total
-/// first and then the segments.
+/// The distinct limits in the policy's order, whatever they do when broken: each has to be proven
+/// to advance (analysis 8.1).
 std::vector<Limit> limits_of(const Policy& policy);
+/// The distinct claims of the criteria with this `then` (rollback or hold), in the policy's order.
+/// A ledger's streams follow it, each claim with the total first and then the segments (6.2).
+std::vector<Claim> claims_of(const Policy& policy, Action then);
 /// Bakes of all steps but the last, plus the soak: the horizon H of the ledger (analysis 1).
 Duration horizon_of(const Policy& policy);
 

@@ -110,6 +110,7 @@ struct Hold {
         trigger,         // a trigger with `then: hold`; a person resumes
         confirmation,    // an alarm without baseline was not confirmed; a person resumes
         unconfirmed,     // the router never confirmed the first raise; a person resumes
+        criterion,       // a criterion with `then: hold` was proven broken; a person resumes
         store_went_back  // the store has forgotten decisions; a person resumes
     };
     Kind kind = Kind::blind;

@@ -21,6 +21,7 @@ std::string ago(TimePoint now, TimePoint then);  // "2m ago", "now"
 std::string share(double share);                 // "0.38 %"; two significant digits below 0.1 %
 std::string share_up(double share);              // rounded up: "proven below" stays true
 std::string number(std::int64_t n);              // "35,400"
+std::string margin(const Margin& margin);        // "x1.2 + 0.1 pp"
 std::string harm(double of_100);                 // "0.4", "104"; rounded down: 99.97 is no 100
 std::string bar(double share, int width);        // "[====....]"
 std::string latency(Duration duration);          // "1.34 s", "240 ms"
@@ -72,6 +73,8 @@ std::string status_page(const View& view, const Paper& paper = {});
 std::string status_line(const View& view, const Paper& paper = {});
 /// Why it did not promote, or why it rolled back, in at most a dozen lines.
 std::string explain(const View& view);
+/// `explain --maths`: both ledgers, stream by stream, for who wants to work it out again.
+std::string explain_maths(const View& view);
 /// `explain trigger NAME`: numerator, denominator, k of n, to be checked by hand.
 std::string explain_trigger(const View& view, const std::string& trigger);
 /// What a policy will do, for a product owner: `canaryctl check`.

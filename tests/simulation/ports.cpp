@@ -177,7 +177,9 @@ public:
 
     Async<> set(Order order) override {
         const double share = world_.plan.router_fails;
-        if (world_.fails(share / 2)) throw std::runtime_error("simulated: router is not there");
+        if (dead() || world_.fails(share / 2)) {
+            throw std::runtime_error("simulated: router is not there");
+        }
         Served& served = world_.run.served;
         const bool old = order.revision < served.revision && order.weight >= served.weight;
         if (!old) {
@@ -196,7 +198,7 @@ public:
     }
 
     Async<Served> read(std::string) override {
-        if (world_.fails(world_.plan.router_fails / 2)) {
+        if (dead() || world_.fails(world_.plan.router_fails / 2)) {
             throw std::runtime_error("simulated: router is not there");
         }
         Served served = world_.run.served;
@@ -206,6 +208,8 @@ public:
     }
 
 private:
+    bool dead() { return world_.within(world_.plan.router_dead_at, world_.plan.router_dead_for); }
+
     World& world_;
 };
 

@@ -30,7 +30,7 @@ segment_seen: {requests: 20, users: 4, if_not: ask}
 notify: [{kind: slack, connection: ops}]
 finish: {soak: 30d}
 )") + "router: {kind: sql, connection: route, exposure_lease: " +
-           (plan.leased ? "2h" : "\"off\"") + "}\n" + "peek_every: " + (plan.peeks ? "15s" : "5m") +
+           (plan.leased ? "4h" : "\"off\"") + "}\n" + "peek_every: " + (plan.peeks ? "15s" : "5m") +
            "\n" +
            "blind: {hold_after: 15m, rollback_after: " + (plan.blind_rolls_back ? "2d" : "never") +
            "}\n";

@@ -27,7 +27,7 @@ struct Plan {
     bool often = false;  // looks every 5 minutes, else every 15: three times as quick
     bool peeks = false;
     bool blind_rolls_back = false;
-    bool leased = false;  // exposure_lease: 2h
+    bool leased = false;  // exposure_lease: 4h, longer than any downtime
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
     double fault_rate = 0;
     int fault_agent = -1;
@@ -41,6 +41,7 @@ struct Plan {
     double source_fails = 0, router_fails = 0, notifier_fails = 0, store_unknown = 0;
     Duration source_dead_at{0}, source_dead_for{0};
     Duration store_full_at{0}, store_full_for{0};
+    Duration router_dead_at{0}, router_dead_for{0};
     Duration notifier_dead_at{0}, notifier_dead_for{0};
     double crashes_per_day = 0;
     double commands_per_day = 0;

@@ -1,0 +1,288 @@
+#include "daemon/core/ledger.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace canaryd {
+
+namespace {
+
+constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
+/// Effects smaller than this are not believed while a phase warms up (section 10).
+constexpr double gross_effect = 2.3;
+
+double minutes_of(Duration duration) {
+    return std::chrono::duration<double, std::ratio<60>>(duration).count();
+}
+
+/// What both ledgers make of one look.
+struct Facts {
+    const Rules& rules;
+    const Look& look;
+    const Counts& counts;
+    double minutes = 0;
+    double horizon = 0;  // H, in minutes
+    double start_share = 0;
+    bool phase_start = false;
+    bool warming = false;
+    bool baseline_share = false;
+    bool comparable = false;  // both arms are complete: relative streams may learn (section 10)
+};
+
+/// The tests of a book's limits; those of relative claims are unused.
+std::vector<LimitTest> tests_of(const Book& book) {
+    std::vector<LimitTest> tests;
+    tests.reserve(book.claims.size());
+    for (const Claim& claim : book.claims) {
+        tests.emplace_back(claim.p0);
+    }
+    return tests;
+}
+
+/// Moves every G (7.2); for each stream, whether a shared outage is on for it.
+std::vector<char> move_guards(const Facts& facts, const Book& book,
+                              const std::vector<LimitTest>& tests, std::vector<Stream>& streams) {
+    std::vector<char> own(streams.size(), false);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        if (book.claim_of(i).relative()) {
+            continue;
+        }
+        Grid& guard = streams[i].guard;
+        if (!facts.baseline_share) {
+            guard.fill(0.0);
+            continue;
+        }
+        const StreamCounts seen = facts.counts.baseline.seen_by(facts.rules, book, i);
+        add_baseline(guard,
+                     tests[i / book.scopes].evidence(static_cast<double>(seen.requests.all),
+                                                     static_cast<double>(seen.events.counted)),
+                     facts.minutes);
+        own[i] = guard_on(guard);
+    }
+    if (!facts.rules.policy.hold_on_shared_outage) {
+        return std::vector<char>(own.size(), false);
+    }
+    std::vector<char> guarded = own;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+        guarded[i] = own[i] || own[i - book.scope_of(i)];
+    }
+    return guarded;
+}
+
+/// The look's evidence of one stream, as far as warm-up and guard let it through.
+Grid admitted(Grid l, bool warming, bool guarded) {
+    for (std::size_t j = 0; j < grid_size; ++j) {
+        if (warming && breach_grid[j] < gross_effect) {
+            l[j] = 0.0;
+        }
+        if (guarded) {
+            l[j] = std::min(l[j], 0.0);
+        }
+    }
+    return l;
+}
+
+/// Both populations' own rows of a relative stream: the canary's failures as a user's first in its
+/// block, the baseline's raw (7.1). Nothing where a side's counts cannot be used.
+Pair pair_of(const Facts& facts, const Book& book, std::size_t stream) {
+    const std::size_t at = facts.rules.place_of(book, stream);
+    if (!facts.comparable || !facts.counts.canary.usable[at] || !facts.counts.baseline.usable[at]) {
+        return {};
+    }
+    const StreamCounts ours = facts.counts.canary.seen_by(facts.rules, book, stream);
+    const StreamCounts theirs = facts.counts.baseline.seen_by(facts.rules, book, stream);
+    return {static_cast<double>(ours.requests.own), static_cast<double>(ours.events.own_counted),
+            static_cast<double>(theirs.requests.own), static_cast<double>(theirs.events.own)};
+}
+
+/// The recursion of section 1 over every stream of one ledger. Only active claims share the mass;
+/// a ledger without one moves none (6.2).
+void move_evidence(const Facts& facts, const Book& book, const std::vector<LimitTest>& tests,
+                   const std::vector<char>& guarded, double& ln_c, std::vector<Stream>& streams) {
+    const auto active = [&](const Claim& claim) {
+        return !claim.relative() || facts.baseline_share;
+    };
+    const auto claims =
+        static_cast<std::size_t>(std::count_if(book.claims.begin(), book.claims.end(), active));
+    if (claims == 0) {
+        return;
+    }
+    const Mass mass =
+        move_mass(ln_c, facts.phase_start, facts.minutes, facts.horizon, facts.start_share);
+    const Shares shares = shares_of(claims, book.scopes - 1);
+    ln_c = mass.ln_kept;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+        const Claim& claim = book.claim_of(i);
+        if (!active(claim)) {
+            continue;
+        }
+        Grid l;
+        if (claim.relative()) {
+            l = relative_evidence(pair_of(facts, book, i), *claim.margin);
+        } else {
+            const StreamCounts seen = facts.counts.canary.seen_by(facts.rules, book, i);
+            l = tests[i / book.scopes].evidence(static_cast<double>(seen.requests.all),
+                                                static_cast<double>(seen.events.counted));
+        }
+        const double share = book.scope_of(i) == 0 ? shares.ln_total : shares.ln_segment;
+        add_look(streams[i].ln_r, mass.ln_moved + share, admitted(l, facts.warming, guarded[i]));
+    }
+}
+
+/// The phase's raw counts: the gate's (8.1), and what people see of a comparison.
+void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& streams) {
+    const Counts& counts = facts.counts;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+        Stream& stream = streams[i];
+        if (book.claim_of(i).relative()) {
+            const Pair pair = pair_of(facts, book, i);
+            stream.requests += static_cast<std::int64_t>(pair.canary);
+            stream.events += static_cast<std::int64_t>(pair.events);
+            stream.baseline_requests += static_cast<std::int64_t>(pair.baseline);
+            stream.baseline_events += static_cast<std::int64_t>(pair.others);
+            continue;
+        }
+        const bool total = book.scope_of(i) == 0;
+        const std::size_t signal = book.claim_of(i).signal;
+        if (!counts.canary.usable[facts.rules.place_of(book, i)] ||
+            (total && !counts.bursts_known[signal])) {
+            continue;
+        }
+        const StreamCounts seen = counts.canary.seen_by(facts.rules, book, i);
+        stream.requests += seen.requests.all;
+        stream.events += seen.events.raw;
+        if (total) {
+            stream.sum_e += counts.bursts[signal].sum_e;
+            stream.sum_e2 += counts.bursts[signal].sum_e2;
+        }
+    }
+}
+
+/// After a look's evidence a limit stream below 0 forgets the users that failed; another one learns
+/// of the look's (7.1).
+void move_floors(const Facts& facts, const Book& book, const std::vector<double>& sums,
+                 std::vector<Stream>& streams) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        if (sums[i] < 0) {
+            streams[i].floor.clear();
+        }
+    }
+    const auto add_all = [&](const std::vector<Tally>& tallies) {
+        for (const Tally& tally : tallies) {
+            if (tally.who != Population::canary) {
+                continue;
+            }
+            const std::optional<std::size_t> scope = facts.rules.scope_named(tally.segment);
+            for (std::size_t c = 0; scope && c < book.claims.size(); ++c) {
+                const std::size_t i = c * book.scopes + *scope;
+                const std::size_t signal = book.claims[c].signal;
+                if (!book.claims[c].relative() && sums[i] >= 0 &&
+                    facts.counts.canary.usable[facts.rules.place_of(book, i)] &&
+                    signal < tally.events.size()) {
+                    add_failures(streams[i].floor, tally.events[signal].first);
+                }
+            }
+        }
+    };
+    if (std::any_of(sums.begin(), sums.end(), [](double sum) { return sum >= 0; })) {
+        add_all(facts.look.on_time);
+        add_all(facts.look.late);
+    }
+    for (Stream& stream : streams) {
+        // Once there are enough users only the fullest block matters: the state stays small.
+        if (stream.floor.size() > 1 && has_floor(facts.rules.policy, stream)) {
+            const auto fullest = std::max_element(
+                stream.floor.begin(), stream.floor.end(),
+                [](const InBlock& a, const InBlock& b) { return a.failures < b.failures; });
+            stream.floor = {*fullest};
+        }
+    }
+}
+
+Applied apply_to(const Facts& facts, const Book& book, double& ln_c, std::vector<Stream>& streams) {
+    Applied applied;
+    if (streams.empty()) {
+        return applied;
+    }
+    const std::vector<LimitTest> tests = tests_of(book);
+    applied.guarded = move_guards(facts, book, tests, streams);
+    move_evidence(facts, book, tests, applied.guarded, ln_c, streams);
+    if (!facts.warming) {
+        move_gate(facts, book, streams);
+    }
+    applied.sums = sums_of(streams);
+    move_floors(facts, book, applied.sums, streams);
+    return applied;
+}
+
+}  // namespace
+
+BothApplied apply_look(const Rules& rules, const Look& look, const Counts& counts,
+                       double start_share, Ledger& next) {
+    if (next.phase_fresh) {
+        next.phase_from = look.from;
+    }
+    const Duration horizon = std::max(horizon_of(rules.policy), Duration{1});
+    const Facts facts{rules,
+                      look,
+                      counts,
+                      minutes_of(std::max(look.to - look.from, Duration{0})),
+                      minutes_of(horizon),
+                      start_share,
+                      next.phase_fresh,
+                      look.to - next.phase_from <= rules.policy.warm_up,
+                      next.baseline_share,
+                      look.canary_complete && look.baseline_complete};
+    BothApplied applied;
+    applied.rollback = apply_to(facts, rules.rollback, next.ln_c, next.streams);
+    applied.hold = apply_to(facts, rules.hold, next.hold.ln_c, next.hold.streams);
+    next.phase_fresh = false;
+    return applied;
+}
+
+bool has_floor(const Policy& policy, const Stream& stream) {
+    return most_in_one_block(stream.floor) >= policy.floor_users;
+}
+
+std::vector<double> acting_sums(const Policy& policy, const Book& book,
+                                const std::vector<Stream>& streams, std::vector<double> sums) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        if (!book.claim_of(i).relative() && !has_floor(policy, streams[i])) {
+            sums[i] = minus_infinity;
+        }
+    }
+    return sums;
+}
+
+std::vector<double> sums_of(const std::vector<Stream>& streams) {
+    std::vector<double> sums;
+    sums.reserve(streams.size() + 1);
+    for (const Stream& stream : streams) {
+        sums.push_back(stream.ln_sum());
+    }
+    return sums;
+}
+
+double ln_m(double ln_c, std::vector<double> sums) {
+    sums.push_back(ln_c);
+    return log_sum_exp(sums.data(), sums.data() + sums.size());
+}
+
+std::size_t top_of(const std::vector<double>& sums) {
+    if (sums.empty()) {
+        return 0;
+    }
+    const double largest = *std::max_element(sums.begin(), sums.end());
+    std::size_t top = 0;
+    while (sums[top] < largest - 1e-9) {
+        ++top;
+    }
+    return top;
+}
+
+double phi_of(const Stream& stream) {
+    return burst_size(stream.sum_e, stream.sum_e2);
+}
+
+}  // namespace canaryd

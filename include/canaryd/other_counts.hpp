@@ -1,0 +1,69 @@
+// Counts that are not "requests of known users": buckets of a histogram, events per time, users as
+// clusters, and the tempering that stands in for users where a source knows none. Formulas:
+// analysis 4, 5 and 7.4 of the design's statistics.
+//
+// Pure functions on values; any thread. What they give goes through evidence.hpp like any count.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "canaryd/evidence.hpp"
+
+namespace canaryd {
+
+/// Requests slower than a limit, as far as a histogram's buckets tell (section 4).
+struct Exceedances {
+    std::int64_t requests = 0;
+    std::int64_t at_least = 0;  // evidence of harm: no false rollback
+    std::int64_t at_most = 0;   // evidence of health, and the baseline's y: no false promotion
+    bool at_bound = false;      // the limit is a bucket's bound: both are exact. Where it is not, a
+                                // tail between two bounds is invisible; say so at start
+};
+/// `bounds` are the buckets' upper bounds in rising order, the last one infinite; `cumulative` the
+/// requests up to each. With le1 < limit < le2: n - c(le2) <= k <= n - c(le1). nullopt where that
+/// is no histogram (bounds that do not rise, counts that fall or are negative, no infinite bound):
+/// no evidence (section 10).
+std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
+                                       const std::vector<std::int64_t>& cumulative, double limit);
+
+/// l(delta) = k delta - lambda0 T expm1(delta)   (section 5): events per time against a limit, with
+/// `expected` = lambda0 T, the events that the limit allows in the time seen. The same grids.
+double log_evidence_per_time(double expected, double k, double delta);
+double log_e_breach_per_time(double expected, double k);
+double log_e_promote_per_time(double expected, double k);
+
+/// One user's (or session's) requests in an interval.
+struct Repeats {
+    std::int64_t events = 0;
+    std::int64_t requests = 0;
+};
+/// Users as clusters, the exact form of 7.4: n = users, k = sum of each one's share of events. T1
+/// and T2 hold for them however a user's requests depend on each other, and the limit then is one
+/// on the rate averaged over users.
+struct Clusters {
+    std::int64_t users = 0;
+    double events = 0;
+};
+/// Users without a request, or with more events than requests, are left out.
+Clusters clusters_of(const std::vector<Repeats>& users);
+
+/// One block of history.
+struct BlockCounts {
+    std::int64_t requests = 0;
+    std::int64_t events = 0;
+};
+/// phi_batch = max(1, B/(B-1) sum (K_b - p N_b)^2 / (p (1-p) sum N_b))   (7.4): how much wider the
+/// counts of blocks of 4 h vary than independent requests would. For limit streams, from at least
+/// 7 days of the baseline at the canary's size. 1 where p is 0 or 1 or there are fewer than two
+/// blocks.
+double batch_dispersion(const std::vector<BlockCounts>& blocks);
+/// phi_split = max(1, sum (K1 - th K)^2 / sum th (1-th) K), th = N1/(N1+N2), K = K1+K2   (7.4): the
+/// same for relative streams, from two parts of the baseline's users in the same blocks; what hits
+/// both cancels. 1 where nothing varies. Both series are equally long.
+double split_dispersion(const std::vector<BlockCounts>& one, const std::vector<BlockCounts>& two);
+/// l / phi (section 1): evidence of a source without users. phi below 1 counts as 1.
+Grid tempered(Grid l, double phi);
+
+}  // namespace canaryd
