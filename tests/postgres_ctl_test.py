@@ -11,6 +11,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 
@@ -504,6 +505,14 @@ def rollback_asks_for_nothing_more_than_it_must(world):
         "select weight from canaryd.route where name = 'shop'") == "0", "by name", named)
     file = on(database, "rollback", "--direct", ROOT / "policies" / "unified-webhook.yaml")
     expect(file.code == 0 and canaries(database) == 0, "by the policy's file", file)
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "canaryd.yaml"
+        config.write_text(f"policies: {ROOT / 'policies'}\nconnections:\n"
+                          "  database: {kind: postgres, dsn: {credential: database}}\n")
+        database.query("update canaryd.route set weight = 1000")
+        known = ctl("rollback", "--direct", NAME, "--config", config,
+                    CANARYD_CRED_DATABASE=url(database, password=SECRET))
+        expect(known.code == 0 and canaries(database) == 0, "by the settings' connection", known)
     wrong = on(database, "rollback", "--direct", "checkout")
     expect(wrong.code == 1 and "checkout" in wrong.err, "no such route", wrong)
     by_variable = ctl("rollback", "--direct", DATABASE_URL=url(database))
