@@ -79,7 +79,8 @@ select w.kind, w.name, found.what, found.has
     union all
     select format('%I.%I', n.nspname, c.relname), has_table_privilege($1::name, c.oid, 'select')
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where w.kind = 'table' and c.relkind in ('r', 'p', 'v') and n.nspname || '.' || c.relname = w.name
+     where w.kind = 'table' and c.relkind in ('r', 'p', 'v')
+       and n.nspname || '.' || c.relname = w.name
     union all
     select format('FUNCTION %I.%I(%s)', n.nspname, p.proname, oidvectortypes(p.proargtypes)),
            has_function_privilege($1::name, p.oid, 'execute')

@@ -36,12 +36,14 @@ using Objects = std::map<std::string, std::set<std::string>>;
 constexpr const char* objects_sql = R"(
 select 'schema', nspname::text from pg_namespace where nspname = 'canaryd'
 union all
-select case c.relkind when 'v' then 'view' when 'i' then 'index' when 'I' then 'index' else 'table' end, format('%s.%s', n.nspname, c.relname)
+select case when c.relkind = 'v' then 'view' when c.relkind in ('i', 'I') then 'index'
+            else 'table' end, format('%s.%s', n.nspname, c.relname)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where n.nspname in ('canaryd', 'public') and c.relkind in ('r', 'p', 'v', 'i', 'I')
    and not exists (select from pg_constraint k where k.conindid = c.oid and c.relkind = 'i')
 union all
-select 'function', format('%s.%s(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+select 'function', format('%s.%s(%s)', n.nspname, p.proname,
+                          pg_get_function_identity_arguments(p.oid))
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
  where n.nspname in ('canaryd', 'public')
 union all
@@ -51,11 +53,13 @@ select 'column', format('public.%s.%s', c.relname, a.attname)
    and a.attnum > 0 and not a.attisdropped
 union all
 select 'trigger', format('%s on %s.%s', t.tgname, n.nspname, c.relname)
-  from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid
+  join pg_namespace n on n.oid = c.relnamespace
  where n.nspname in ('canaryd', 'public') and not t.tgisinternal
 union all
 select 'policy', format('%s on %s.%s', p.polname, n.nspname, c.relname)
-  from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+  from pg_policy p join pg_class c on c.oid = p.polrelid
+  join pg_namespace n on n.oid = c.relnamespace
  where n.nspname in ('canaryd', 'public')
 union all
 select 'role', rolname::text from pg_roles where rolname = 'canaryd')";
