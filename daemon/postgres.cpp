@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <map>
 #include <pqxx/pqxx>
 
@@ -18,6 +19,13 @@ std::string one_line(std::string_view text) {
         if (text.starts_with(front)) text.remove_prefix(front.size());
     }
     return std::string(text.substr(0, text.find('\n')));
+}
+
+/// The server's message and its hint.
+std::string server_words(std::string_view text) {
+    const std::size_t hint = text.find("\nHINT:  ");
+    if (hint == std::string_view::npos) return one_line(text);
+    return one_line(text) + "\n" + one_line(text.substr(hint + std::strlen("\nHINT:  ")));
 }
 
 /// The beginning of a statement, as people may see it.
@@ -189,6 +197,10 @@ bool Database::is_open() const noexcept {
     return link_ && link_->connection.is_open();
 }
 
+int Database::backend_pid() const noexcept {
+    return link_ ? link_->connection.backendpid() : 0;
+}
+
 void Database::interrupt() noexcept {
     const std::lock_guard lock(mutex_);
     if (link_ && link_->connection.sock() >= 0) ::shutdown(link_->connection.sock(), SHUT_RDWR);
@@ -236,8 +248,9 @@ void Database::fail(std::string_view sql, Meaning lost) {
     const auto refused = [&](const std::exception& error, const std::string& sqlstate) {
         const std::string what = tried + one_line(error.what());
         if (!is_open() || is_lost(sqlstate)) lose(what, lost, sqlstate);
-        if (sqlstate == "57014" || sqlstate == "55P03") throw Timeout(what, sqlstate);
-        throw Refused(what, sqlstate);
+        const std::string said = server_words(error.what());
+        if (sqlstate == "57014" || sqlstate == "55P03") throw Timeout(what, sqlstate, said);
+        throw Refused(what, sqlstate, said);
     };
     try {
         throw;
@@ -318,6 +331,15 @@ Transaction::~Transaction() {
 Result Transaction::run(std::string_view sql, const Params& params) {
     try {
         return database_.run(sql, &params, Database::Meaning::harmless);
+    } catch (const Error&) {
+        failed_ = true;
+        throw;
+    }
+}
+
+void Transaction::script(const std::string& sql) {
+    try {
+        database_.run(sql, nullptr, Database::Meaning::harmless);
     } catch (const Error&) {
         failed_ = true;
         throw;

@@ -29,13 +29,15 @@ namespace canaryd::postgres {
 /// "postgres canaryd@db:5432/shop: select …: canceling statement due to …". Never a password.
 class Error : public std::runtime_error {
 public:
-    explicit Error(const std::string& what, std::string sqlstate = {})
-        : std::runtime_error(what), sqlstate_(std::move(sqlstate)) {}
+    explicit Error(const std::string& what, std::string sqlstate = {}, std::string said = {})
+        : std::runtime_error(what), sqlstate_(std::move(sqlstate)), said_(std::move(said)) {}
     /// Five characters, "42501"; empty when the server did not say.
     [[nodiscard]] const std::string& sqlstate() const { return sqlstate_; }
+    /// The server's own words: its message, then a hint on a line of its own. May be empty.
+    [[nodiscard]] const std::string& said() const { return said_; }
 
 private:
-    std::string sqlstate_;
+    std::string sqlstate_, said_;
 };
 /// No connection, or it was lost: whatever ran was undone, or only read.
 struct Broken : Error {
@@ -184,6 +186,10 @@ public:
     /// its own limits. Any thread.
     void interrupt() noexcept;
 
+    /// The number of the process that serves us, as whoever answered the connection told it: a
+    /// pooler tells another one than the server. 0: it told none, or there is no connection.
+    [[nodiscard]] int backend_pid() const noexcept;
+
     /// "postgres canaryd@db:5432/shop"; "postgres" before the first connection.
     [[nodiscard]] std::string name() const;
 
@@ -222,6 +228,8 @@ public:
         return run(sql, Params(values...));
     }
     Result run(std::string_view sql, const Params& params);
+    /// Several statements without values, of a file of SQL.
+    void script(const std::string& sql);
     /// The rows of a query of any size, some thousand at a time; `take` says whether to go on.
     using Take = std::function<bool(const Result&, int row)>;
     void each(std::string_view sql, const Params& params, const Take& take);

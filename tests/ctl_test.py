@@ -31,7 +31,7 @@ PATIENCE = 60  # seconds until something is given up; nothing is expected to com
 ME = pwd.getpwuid(os.getuid()).pw_name
 COMMANDS = ["check", "plan", "aa", "init", "start", "status", "explain", "history", "pause", "resume",
             "promote", "rollback", "extend", "finish", "ack", "route", "verify", "notify-test",
-            "backtest"]
+            "backtest", "migrate", "doctor", "report", "pin", "unpin"]
 
 SETTINGS = """\
 policies: {folder}

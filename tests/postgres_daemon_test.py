@@ -275,6 +275,21 @@ def the_plans_emergency_sql_is_an_operators_rollback(daemon):
     expect(daemon.database.value(f"select get_webhook_route('{IDS[0]}')") == LEGACY, "for good")
 
 
+def a_rollback_past_the_daemon_is_an_operators(daemon):
+    daemon.running.kill()
+    daemon.running.wait(PATIENCE)
+    back = daemon.ctl("rollback", "--direct", "--reason", "it is 3 am", "--database",
+                      daemon.server.url(user="owner", database=daemon.database.name))
+    expect(back.returncode == 0, "with canaryd down", back.stdout, back.stderr)
+    expect(not daemon.database.on_canary(), "look-ups answer legacy")
+    expect(not daemon.database.flagged(), "and nobody waits for canaryd to set the flags back")
+    daemon.start()
+    wait_for("the start records it", lambda: daemon.view()["status"] == "rolled_back")
+    history = daemon.ctl("history", NAME).stdout
+    expect("it is 3 am" in " ".join(history.split()), "with its reason", history)
+    expect(daemon.database.route()[0] == 0, "and does not rise", daemon.database.route())
+
+
 TESTS = [
     a_rollout_moves_users_and_a_breach_moves_them_back,
     a_server_that_is_stopped_blinds_and_comes_back,
@@ -285,6 +300,7 @@ TESTS = [
     a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_can,
     a_daemon_that_is_killed_goes_on_where_it_was,
     the_plans_emergency_sql_is_an_operators_rollback,
+    a_rollback_past_the_daemon_is_an_operators,
 ]
 
 

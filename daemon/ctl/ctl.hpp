@@ -51,6 +51,11 @@ void add_watch(CLI::App& app, const Options& options, int& code);     // status,
 void add_history(CLI::App& app, const Options& options, int& code);   // history, verify
 void add_commands(CLI::App& app, const Options& options, int& code);  // start, pause, promote …
 void add_rollback(CLI::App& app, const Options& options, int& code);
+// In PostgreSQL, without the daemon.
+void add_migrate(CLI::App& app, const Options& options, int& code);
+void add_doctor(CLI::App& app, const Options& options, int& code);
+void add_report(CLI::App& app, const Options& options, int& code);
+void add_pin(CLI::App& app, const Options& options, int& code);  // pin, unpin
 void add_backtest(CLI::App& app, const Options& options, int& code);
 
 // --- records of the past (backtest.cpp) -------------------------------------------------------

@@ -20,15 +20,22 @@ constexpr const char* lesson = R"(Examples:
   canaryctl rollback                         everybody to legacy, now; asks nothing
   canaryctl rollback --direct checkout       the same when the daemon is down
 
+With PostgreSQL (--database URL, or $DATABASE_URL):
+  canaryctl migrate                          what canaryd needs in your database
+  canaryctl doctor                           can it work there; what mends what is wrong
+  canaryctl report                           the twelve monitoring queries on one page
+  canaryctl rollback --direct --database URL everybody to legacy past the daemon
+
 Exit codes:
   status     0 fine, 2 daemon unreachable, 3 rolled back, 4 held, paused or
              waiting for a person
   backtest   0 fine, 1 mistakes, 3 rolled back, 4 held or waiting for a person
-  others     0 done, 1 refused or mistakes found, 2 daemon unreachable
+  others     0 done, 1 refused or mistakes found, 2 daemon or database unreachable
   all        64 typed wrongly
 
 Environment:
   CANARYD_SOCKET  the daemon's socket, unless --socket is given
+  DATABASE_URL    the PostgreSQL of migrate, doctor, report, pin, rollback --direct
   NO_COLOR        no colours; there are none anyway where no terminal is
 
 ROLLOUT is an id (checkout-2) or a name (its newest). It may be left out where
@@ -95,6 +102,10 @@ int run(int argc, char** argv) {
     add_rollback(app, options, code);
     add_commands(app, options, code);
     add_history(app, options, code);
+    add_migrate(app, options, code);
+    add_doctor(app, options, code);
+    add_report(app, options, code);
+    add_pin(app, options, code);
     add_backtest(app, options, code);
     try {
         app.parse(argc, argv);

@@ -6,6 +6,7 @@
 
 #include "daemon/async.hpp"
 #include "daemon/ctl/ctl.hpp"
+#include "daemon/ctl/database.hpp"
 #include "daemon/http/client.hpp"
 #include "daemon/log.hpp"
 #include "daemon/routers/routers.hpp"
@@ -17,6 +18,7 @@ struct Rollback {
     std::string rollout, reason;
     bool direct = false;
     std::vector<std::string> route;  // FILE NAME
+    std::string database;            // URL
 };
 
 // --- Past the daemon ----------------------------------------------------------------------------
@@ -38,7 +40,8 @@ Target target_of(const Options& options, const Rollback& asked) {
     if (asked.rollout.empty()) {
         throw Usage(
             "which one? canaryctl rollback --direct POLICY, or without the policy's file: "
-            "canaryctl rollback --direct --route ROUTE_FILE NAME");
+            "canaryctl rollback --direct --route ROUTE_FILE NAME, or with PostgreSQL: canaryctl "
+            "rollback --direct --database URL");
     }
     const std::string path = policy_path(options, asked.rollout);
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
@@ -56,12 +59,6 @@ Target target_of(const Options& options, const Rollback& asked) {
                       "canaryd.yaml, or --route ROUTE_FILE NAME");
     }
     return {parsed.policy->name, found->second};
-}
-
-std::string sql_text(const std::string& text) {
-    std::string quoted = "'";
-    for (const char c : text) quoted += c == '\'' ? std::string("''") : std::string(1, c);
-    return quoted + "'";
 }
 
 /// The same by hand, for a runbook: what `--direct` changes, in SQL.
@@ -96,9 +93,18 @@ Async<Written> write_row(std::shared_ptr<Router> router, std::string name, std::
 }
 
 int direct(const Options& options, const Rollback& asked) {
+    const bool named = !asked.rollout.empty() || !asked.route.empty();
+    if (!asked.database.empty() || (!named && names_database(asked.database))) {
+        const postgres::Target database = database_of(asked.database);
+        return roll_back_in(database, asked.rollout, asked.reason, options);
+    }
     const Target target = target_of(options, asked);
+    if (target.connection.kind == "postgres") {
+        const auto database = postgres::Target::of(target.connection);
+        return roll_back_in(database, target.name, asked.reason, options);
+    }
     if (target.connection.kind != "sqlite") {
-        throw Refused("connection \"" + target.connection.name + "\" is no sqlite file");
+        throw Refused("connection \"" + target.connection.name + "\" holds no route");
     }
     if (::access(target.connection.path.c_str(), F_OK) != 0) {
         throw Refused(target.connection.path + ": there is no route file; nobody is routed by it");
@@ -193,6 +199,7 @@ int through_daemon(const Options& options, const Rollback& asked) {
 int rollback(const Options& options, const Rollback& asked) {
     if (asked.direct) return direct(options, asked);
     if (!asked.route.empty()) throw Usage("--route is for --direct");
+    if (!asked.database.empty()) throw Usage("--database is for --direct");
     try {
         return through_daemon(options, asked);
     } catch (const http::Unreachable& error) {
@@ -200,7 +207,9 @@ int rollback(const Options& options, const Rollback& asked) {
                                 "\nMove users back without it: canaryctl rollback --direct " +
                                 (asked.rollout.empty() ? "POLICY" : asked.rollout) +
                                 "\nWithout the policy's file: canaryctl rollback --direct "
-                                "--route ROUTE_FILE NAME");
+                                "--route ROUTE_FILE NAME"
+                                "\nWith PostgreSQL: canaryctl rollback --direct --database URL, or "
+                                "in psql: select canaryd.rollback('why');");
     }
 }
 
@@ -222,12 +231,14 @@ void add_rollback(CLI::App& app, const Options& options, int& code) {
                      "with --direct: the route's SQLite file and the rollout's name, when the "
                      "policy is not at hand")
         ->type_name("FILE NAME")
-        ->expected(2);
+        ->expected(2)
+        ->excludes(add_database(*command, asked->database));
     command->footer(
         "Examples:\n  canaryctl rollback\n  canaryctl rollback checkout --reason 'drivers time "
         "out'\n"
         "  canaryctl rollback --direct checkout --config /etc/canaryd/canaryd.yaml\n"
-        "  canaryctl rollback --direct --route /srv/webhooks/route.db checkout-v2\n\n"
+        "  canaryctl rollback --direct --route /srv/webhooks/route.db checkout-v2\n"
+        "  canaryctl rollback --direct --database postgresql://postgres@db.example/postgres\n\n"
         "Says \"users are on legacy\" only after the route was read back. Exit codes:\n"
         "0 read back, 1 refused or not read back within 10 s, 2 daemon unreachable.");
     command->callback([&options, &code, asked] { code = rollback(options, *asked); });

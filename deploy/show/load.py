@@ -7,6 +7,11 @@ service and writes one row of webhook_metrics, which canaryd reads. It knows not
 
     load.py --metrics FILE --route FILE --name ROLLOUT --old NAME=PORT --new NAME=PORT
             [--rate REQUESTS_PER_SECOND] [--users N] [--noise SHARE]
+
+With PostgreSQL it does what the first user's edge functions do: get_webhook_route() for every
+message, log_webhook_metric() after it.
+
+    load.py --database URL --old NAME=PORT --new NAME=PORT …
 """
 
 import argparse
@@ -19,6 +24,8 @@ import sqlite3
 import threading
 import time
 import uuid
+
+import pg
 
 AGENTS = ("farmer", "jobs", "marketplace", "rides")
 ROUTE_AGE = 0.05  # seconds that a read of the route row is used for
@@ -88,15 +95,18 @@ class Route:
         return row[0]
 
 
+def user_ids(count):
+    space = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+    return [str(uuid.uuid5(space, str(number))) for number in range(count)]
+
+
 class Users:
     """Who they are, which agent they talk to, and their bucket, computed once."""
 
     def __init__(self, name, count):
-        space = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
-        ids = [str(uuid.uuid5(space, str(number))) for number in range(count)]
         self.all = [
             (user, AGENTS[number % len(AGENTS)], bucket_of(name, user))
-            for number, user in enumerate(ids)
+            for number, user in enumerate(user_ids(count))
         ]
 
     def any(self):
@@ -120,10 +130,88 @@ def send(connection, agent, user):
         return "error", f"{type(error).__name__}: {error}"
 
 
-class Application:
+class Files:
+    """Metrics and route in SQLite files."""
+
     def __init__(self, options):
         self.options = options
         self.route = Route(options.route, options.name)
+
+    def asker(self):
+        """A function for one worker: is this user on the new service?"""
+        return lambda user, bucket: bucket < self.route.weight()
+
+    def old_name(self, agent, name):
+        return name
+
+    def recorder(self):
+        """A function that commits rows; it holds the file open, so that readers can read its WAL."""
+        database = sqlite3.connect(self.options.metrics, isolation_level=None, timeout=10)
+        database.execute("pragma journal_mode = wal")
+        database.execute("pragma synchronous = normal")
+        database.executescript(SCHEMA)
+
+        def record(batch):
+            database.execute("begin immediate")
+            created = now_ms()
+            database.executemany(
+                "insert into webhook_metrics (webhook_name, user_id, agent_type, started_at,"
+                " completed_at, duration_ms, status, error_message, request_id, created_at)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(webhook, user, agent, started, completed, completed - started, *rest, created)
+                 for webhook, user, agent, started, completed, *rest in batch],
+            )
+            database.execute("commit")
+
+        return record
+
+
+class Server:
+    """The first user's schema in PostgreSQL."""
+
+    OLD = {"jobs": "wa-webhook-jobs", "marketplace": "wa-webhook-marketplace"}
+
+    def __init__(self, options):
+        self.url = options.database
+
+    def asker(self):
+        """While the database does not answer: everybody on the old one."""
+        connection = None
+
+        def ask(user, _):
+            nonlocal connection
+            try:
+                connection = connection or pg.Connection(self.url)
+                answer = connection.query("select get_webhook_route($1)", user)[0][0]
+                return answer == "wa-webhook-unified"
+            except pg.Error:
+                connection = None
+                return False
+
+        return ask
+
+    def old_name(self, agent, _):
+        return self.OLD.get(agent, "wa-webhook-ai-agents")
+
+    def recorder(self):
+        connection = pg.Connection(self.url)
+
+        def record(batch):
+            columns = [pg.array(column) for column in zip(*batch)]
+            connection.query(
+                "select log_webhook_metric(name, u, agent, timestamptz 'epoch' + started * interval"
+                " '1 ms', timestamptz 'epoch' + completed * interval '1 ms', status, error, request)"
+                " from unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::bigint[],"
+                " $6::text[], $7::text[], $8::text[])"
+                " as one (name, u, agent, started, completed, status, error, request)", *columns)
+
+        return record
+
+
+class Application:
+    def __init__(self, options):
+        self.options = options
+        self.place = Server(options) if options.database else Files(options)
         self.users = Users(options.name, options.users)
         self.rows = queue.SimpleQueue()
         self.stopped = threading.Event()
@@ -135,6 +223,7 @@ class Application:
             for name, _, port in (text.partition("=") for text in (self.options.old, self.options.new))
         ]
         pace = self.options.workers / self.options.rate
+        on_new = self.place.asker()
         due = time.monotonic() + pace * number / self.options.workers
         while not self.stopped.is_set():
             wait = due - time.monotonic()
@@ -144,34 +233,26 @@ class Application:
                 due = time.monotonic()  # a slow machine: fewer messages, no rush afterwards
             due += pace
             user, agent, bucket = self.users.any()
-            webhook, connection = services[bucket < self.route.weight()]
+            new = on_new(user, bucket)
+            webhook, connection = services[new]
+            if not new:
+                webhook = self.place.old_name(agent, webhook)
             started = now_ms()
             status, error = send(connection, agent, user)
             if status == "success" and random.random() < self.options.noise:
                 status, error = "error", "upstream: reset"
             completed = now_ms()
-            self.rows.put((webhook, user, agent, started, completed, completed - started, status,
-                           error, f"{random.getrandbits(32):08x}"))
+            self.rows.put((webhook, user, agent, started, completed, status, error,
+                           f"{random.getrandbits(32):08x}"))
 
     def record(self):
-        """Commits rows in small batches; holds the file open, so that readers can read its WAL."""
-        database = sqlite3.connect(self.options.metrics, isolation_level=None, timeout=10)
-        database.execute("pragma journal_mode = wal")
-        database.execute("pragma synchronous = normal")
-        database.executescript(SCHEMA)
+        """Commits rows in small batches."""
+        record = self.place.recorder()
         while True:
             last = self.stopped.wait(BATCH)
             batch = [self.rows.get() for _ in range(self.rows.qsize())]
             if batch:
-                database.execute("begin immediate")
-                created = now_ms()
-                database.executemany(
-                    "insert into webhook_metrics (webhook_name, user_id, agent_type, started_at,"
-                    " completed_at, duration_ms, status, error_message, request_id, created_at)"
-                    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [row + (created,) for row in batch],
-                )
-                database.execute("commit")
+                record(batch)
             if last:
                 return
 
@@ -183,16 +264,20 @@ class Application:
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--metrics", required=True)
-    parser.add_argument("--route", required=True)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--database")
+    parser.add_argument("--metrics")
+    parser.add_argument("--route")
+    parser.add_argument("--name", default="unified-webhook")
     parser.add_argument("--old", required=True)
     parser.add_argument("--new", required=True)
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--noise", type=float, default=0.0005)
-    application = Application(parser.parse_args())
+    options = parser.parse_args()
+    if not options.database and not (options.metrics and options.route):
+        parser.error("--database URL, or --metrics FILE and --route FILE")
+    application = Application(options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: application.stopped.set())
     application.run()

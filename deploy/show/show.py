@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two rollouts by the real daemon: one that is healthy, one that is not. Called by ../quickstart.
 
-    show.py --programs FOLDER --folder FOLDER [--keep]
+    show.py --programs FOLDER --folder FOLDER [--keep] [--postgres]
 
 Exits 0 only if both went as promised: it is also run as a test.
 """
@@ -124,18 +124,31 @@ class Show:
                 on_view(view)
             time.sleep(0.25)
 
-    def healthy(self):
-        world, name = self.world, "webhook-v2"
-        say(f"\n{coloured('A healthy rollout', '1')}: {name} takes over from webhook-v1, four agents,"
+    def both(self):
+        """A healthy rollout, then a faulty one of the next version."""
+        world = self.world
+        say(f"\n{coloured('A healthy rollout', '1')}: webhook-v2 takes over from webhook-v1, four agents,"
             " 1,000 messages a second.")
-        for service in ("webhook-v1", name):
+        for service in ("webhook-v1", "webhook-v2"):
             world.start_service(service)
         world.start_slack()
-        world.start_load("webhook-v1", name)
+        world.start_load("webhook-v1", "webhook-v2")
         world.start_daemon()
-        policy = world.write_policy("webhook-v1", name)
+        self.healthy("webhook-v2", world.write_policy("webhook-v1", "webhook-v2"))
+        say(f"\n{coloured('A faulty one', '1')}: webhook-v3 takes over from webhook-v2. At 50 % its agent"
+            " rides begins to fail.")
+        world.start_service("webhook-v3")
+        world.start_load("webhook-v2", "webhook-v3")
+        world.stop("webhook-v1")
+        self.faulty("webhook-v3", "webhook-v3", world.write_policy("webhook-v2", "webhook-v3"))
+
+    def start(self, name, policy):
         say(f"  $ canaryctl start {policy}")
-        say(indented(world.ctl("start", policy), "  "))
+        say(indented(self.world.ctl("start", policy), "  "))
+
+    def healthy(self, name, policy):
+        world = self.world
+        self.start(name, policy)
         live, pages = Live(), []
 
         def page(view):
@@ -155,56 +168,45 @@ class Show:
         if world.view(name)["status"] != "finished":
             raise ShowFailed(f"{name} is {world.view(name)['status']} after finish")
 
-    def faulty(self):
-        world, name, old = self.world, "webhook-v3", "webhook-v2"
-        say(f"\n{coloured('A faulty one', '1')}: {name} takes over from {old}. At 50 % its agent rides"
-            " begins to fail.")
-        world.start_service(name)
-        world.start_load(old, name)
-        world.stop("webhook-v1")
-        say(f"  $ canaryctl start {world.write_policy(old, name)}")
-        say(indented(world.ctl("start", world.folder / "policies" / f"{name}.yaml"), "  "))
+    def faulty(self, name, service, policy):
+        world = self.world
+        self.start(name, policy)
         live, broken = Live(), []
 
         def bug(view):
             if not broken and view["applied"] == 50 and view["bake"]["seen_s"] >= 4:
                 broken.append(time.time())
-                http_request(world.ports[name], "POST", "/break?agent=rides&every=3")
-                live.event(f"(the show breaks {name}: every third message to rides fails,"
+                http_request(world.ports[service], "POST", "/break?agent=rides&every=3")
+                live.event(f"(the show breaks {service}: every third message to rides fails,"
                            " one in twelve in all)", "33")
 
         view, weights = self.follow(name, live, lambda view: view["status"] in ("rolled_back", "finishing"),
                                     3 * STEP_SECONDS, bug)
         if view["status"] != "rolled_back" or not broken or weights != [10, 50, 0]:
             raise ShowFailed(f"{name} went {weights} and is {view['status']}: {view['reason']}")
-        self.measure(name)
+        self.measure(name, service)
         self.tell(name)
 
-    def measure(self, name):
+    def measure(self, name, service):
         """Time from the first failing request to restored traffic, from the rows themselves."""
         world = self.world
 
         def quiet():
             # Committed rows a second past the newest request of the canary: nobody is on it.
-            last, newest = world.metrics(
-                "select max(case when webhook_name = ? then started_at end), max(started_at)"
-                " from webhook_metrics", name)[0]
+            last, newest = world.last_messages(service)
             return newest - last > 1000 and last
 
-        last = until(f"no message reaches {name} any more", 20, quiet)
-        weight, changed = world.rows(
-            "route.db", "select weight, changed_at from canaryd_route where name = ?", name)[0]
+        last = until(f"no message reaches {service} any more", 20, quiet)
+        weight, changed = world.route_row(name)
         if weight != 0:
             raise ShowFailed(f"the route row of {name} says {weight} of 10000, not 0")
-        first, failed = world.metrics(
-            "select min(started_at), count(*) from webhook_metrics where webhook_name = ?"
-            " and error_message = ?", name, BUG)[0]
+        first, failed = world.failures(service, BUG)
         if first is None:
             raise ShowFailed(f"{name} was rolled back before it failed")
         say()
         say(f"  {clock(first)}  first failing request")
-        say(f"  {clock(changed)}  the route row says 0 %")
-        say(f"  {clock(last)}  last request to {name}")
+        say(f"  {clock(changed)}  {world.route_place} says 0 %")
+        say(f"  {clock(last)}  last request to {service}")
         restored = max(changed, last) - first
         say(coloured(f"  From first failing request to restored traffic: {restored / 1000:.2f} s;"
                      f" {failed} messages failed.", "1"))
@@ -225,17 +227,49 @@ class Show:
         say(indented(why))
 
 
+class PostgresShow(Show):
+    """On the first user's schema, which knows one rollout: it fails, is mended, and tries again."""
+
+    def both(self):
+        world, name, service = self.world, "unified-webhook", "wa-webhook-unified"
+        say(f"  PostgreSQL: {world.url('postgres')}, 5,000 users, the first plan's migration applied")
+        say(f"\n{coloured('What canaryd needs', '1')} in that database:\n\n  $ canaryctl migrate --database URL")
+        say(indented(world.ctl("migrate", "--database", world.url("owner")), "  "))
+        say("\n  $ canaryctl doctor --database URL")
+        say(indented(world.ctl("doctor", "--database", world.url("canaryd")), "  "))
+        say(f"\n{coloured('A faulty rollout', '1')}: {service} takes over from the old webhooks, four"
+            " agents.\nAt 50 % its agent rides begins to fail.")
+        for one in ("legacy", service):
+            world.start_service(one)
+        world.start_slack()
+        world.start_load("legacy", service)
+        world.start_daemon()
+        policy = world.write_policy("legacy", name)
+        self.faulty(name, service, policy)
+        if world.flags() != 0:
+            raise ShowFailed("users' flags do not follow the route back to 0 %")
+        say("  Nobody's flag says wa-webhook-unified any more.")
+        say(f"\n{coloured('The bug is fixed', '1')}, and the same users come first again.")
+        http_request(world.ports[service], "POST", "/break?agent=rides&every=0")
+        self.healthy(name, policy)
+        if world.flags() != 5000:
+            raise ShowFailed("users' flags do not follow the route to 100 %")
+        say("\n  $ canaryctl report --database URL    (the first tables)\n")
+        report = world.ctl("report", "--database", world.url("canaryd"))
+        say(indented(report.split("\n\n4  ")[0], "  "))
+
+
 def farewell(world, keep):
     programs, folder = world.programs, world.folder
     say(f"\n{coloured('As promised.', '1;32')} Its files: {folder}")
-    say("    canaryd.yaml, policies/   what it was told      metrics.db, route.db   what it read and wrote")
+    say(f"    canaryd.yaml, policies/   what it was told      {world.data}   what it read and wrote")
     say("    canaryd.db                its journal           slack.jsonl, logs/     what was said")
     if keep:
         world.write_stop_script()
         say("\nStill running, as asked by --keep:")
         say(f"    curl http://127.0.0.1:{world.daemon_port}/status")
         say(f"    {programs}/canaryctl --socket {world.socket} status --watch")
-        say(f"    {programs}/canaryctl --socket {world.socket} history webhook-v3")
+        say(f"    {programs}/canaryctl --socket {world.socket} history {world.last}")
         say(f"  To end it:  {folder}/stop")
     root = programs.parent
     say("\nNext:")
@@ -250,16 +284,19 @@ def main():
     parser.add_argument("--programs", required=True)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--postgres", action="store_true")
     options = parser.parse_args()
     own_umask()
     stop_on_signals()
     world, kept = None, False
     try:
-        world = World(options.programs, options.folder, options.keep)
+        show_of, world_of = Show, World
+        if options.postgres:
+            from postgres import PostgresWorld  # here: only this show needs a server's programs
+            show_of, world_of = PostgresShow, PostgresWorld
+        world = world_of(options.programs, options.folder, options.keep)
         say(f"  files: {world.folder}")
-        show = Show(world)
-        show.healthy()
-        show.faulty()
+        show_of(world).both()
         farewell(world, options.keep)
         kept = options.keep
         return 0

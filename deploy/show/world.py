@@ -28,12 +28,10 @@ connections:
 
 POLICY = """\
 # {canary} takes over from {baseline}: a rollout of weeks in less than a minute.
-name: {canary}
+name: {name}
 canary: {canary}
 baseline: {baseline}
-source: {{kind: sqlite, connection: metrics}}
-router: {{kind: sql, connection: route}}
-steps: [{{weight: 10%, bake: 10s}}, {{weight: 50%, bake: 10s}}, {{weight: 100%, bake: 10s}}]
+{places}steps: [{{weight: 10%, bake: 10s}}, {{weight: 50%, bake: 10s}}, {{weight: 100%, bake: 10s}}]
 max_step: 60s
 evaluate_every: 1s
 peek_every: 1s
@@ -49,6 +47,11 @@ segments:
 confirm_without_baseline: 5s
 finish: {{soak: 10s}}
 notify: [{{kind: slack, connection: ops}}]
+"""
+
+PLACES = """\
+source: {kind: sqlite, connection: metrics}
+router: {kind: sql, connection: route}
 """
 
 
@@ -92,6 +95,12 @@ def until(what, seconds, probe):
 
 
 class World:
+    """With SQLite files for the metrics and the route."""
+
+    route_place = "the route row"
+    data = "metrics.db, route.db"
+    last = "webhook-v3"
+
     def __init__(self, programs, folder, keep):
         self.keep = keep
         self.programs = Path(programs).resolve()
@@ -151,18 +160,23 @@ class World:
 
     def start_load(self, old, new):
         self.stop("load")
-        self.start("load", [
-            sys.executable, HERE / "load.py", "--metrics", self.folder / "metrics.db",
-            "--route", self.folder / "route.db", "--name", new,
-            "--old", f"{old}={self.ports[old]}", "--new", f"{new}={self.ports[new]}",
-        ])
+        self.start("load", [sys.executable, HERE / "load.py", *self.load_arguments(old, new)])
         began = time.time_ns() // 1_000_000
-        until("the first messages", 15, lambda: self.metrics(
-            "select 1 from webhook_metrics where created_at > ? limit 1", began))
+        until("the first messages", 15, lambda: self.messages_since(began))
+
+    def load_arguments(self, old, new):
+        return ["--metrics", self.folder / "metrics.db", "--route", self.folder / "route.db",
+                "--name", new, "--old", f"{old}={self.ports[old]}", "--new",
+                f"{new}={self.ports[new]}"]
+
+    def settings(self):
+        return SETTINGS.format(folder=self.folder, port=self.daemon_port, slack=self.ports["slack"])
+
+    def policy_of(self, baseline, canary):
+        return POLICY.format(name=canary, canary=canary, baseline=baseline, places=PLACES)
 
     def start_daemon(self):
-        (self.folder / "canaryd.yaml").write_text(SETTINGS.format(
-            folder=self.folder, port=self.daemon_port, slack=self.ports["slack"]))
+        (self.folder / "canaryd.yaml").write_text(self.settings())
         self.start("canaryd", [self.programs / "canaryd", "--config", self.folder / "canaryd.yaml",
                                "--state-dir", self.folder])
 
@@ -174,7 +188,7 @@ class World:
 
     def write_policy(self, baseline, canary):
         path = self.folder / "policies" / f"{canary}.yaml"
-        path.write_text(POLICY.format(baseline=baseline, canary=canary))
+        path.write_text(self.policy_of(baseline, canary))
         return path
 
     def ctl(self, *arguments, accept=(0,)):
@@ -202,6 +216,26 @@ class World:
     def metrics(self, query, *values):
         return self.rows("metrics.db", query, *values)
 
+    # What the show asks of its metrics and route; times in milliseconds since 1970.
+
+    def messages_since(self, began):
+        return self.metrics("select 1 from webhook_metrics where created_at > ? limit 1", began)
+
+    def last_messages(self, service):
+        """When the newest message to the service began, and the newest of all."""
+        return self.metrics("select max(case when webhook_name = ? then started_at end),"
+                            " max(started_at) from webhook_metrics", service)[0]
+
+    def route_row(self, name):
+        """The weight, and since when."""
+        return self.rows("route.db", "select weight, changed_at from canaryd_route where name = ?",
+                         name)[0]
+
+    def failures(self, service, words):
+        """When the first message failed so, and how many did."""
+        return self.metrics("select min(started_at), count(*) from webhook_metrics"
+                            " where webhook_name = ? and error_message = ?", service, words)[0]
+
     def slack_texts(self):
         """What people would have read: the sections of each message, or its plain text."""
         try:
@@ -219,8 +253,11 @@ class World:
             texts.append(html.unescape("\n".join(parts) or message.get("text", "")))
         return texts
 
+    def pids(self):
+        return [child.pid for child in self.children.values()]
+
     def write_stop_script(self):
-        pids = " ".join(str(child.pid) for child in self.children.values())
+        pids = " ".join(map(str, self.pids()))
         path = self.folder / "stop"
         path.write_text(f"#!/bin/sh\n# Ends the quickstart's processes.\nkill {pids}\n")
         path.chmod(0o755)

@@ -9,6 +9,7 @@ create table if not exists canaryd.applied (
     file text primary key,
     at timestamptz not null default clock_timestamp()
 );
+alter table canaryd.applied add column if not exists sha256 text;  -- by canaryctl migrate
 comment on table canaryd.applied is 'Which files of deploy/sql this database has, and since when.';
 
 -- The one with the flag already; else users, else profiles.

@@ -72,3 +72,5 @@ begin
         to canaryd;
 end
 $$;
+
+insert into canaryd.applied (file) values ('grants.sql') on conflict do nothing;

@@ -124,9 +124,10 @@ class Process:
 
 
 class Postgres:
-    """settings: lines of postgresql.conf, as {"fsync": "off"}."""
+    """settings: lines of postgresql.conf, as {"fsync": "off"}. `ends_with_us`: also if we are killed."""
 
-    def __init__(self, settings=None, folder=None):
+    def __init__(self, settings=None, folder=None, ends_with_us=True):
+        self.ends_with_us = ends_with_us
         self.folder = Path(folder or tempfile.mkdtemp(prefix="canaryd-postgres-"))
         self.data = self.folder / "data"
         self.settings = dict(settings or {})
@@ -169,7 +170,8 @@ class Postgres:
         """Waits until it answers; a server that was killed recovers first."""
         until = time.monotonic() + PATIENCE
         while True:
-            self.server = Process(self.command(), self.folder / "postgres.log", "INT")
+            self.server = Process(self.command(), self.folder / "postgres.log",
+                                  "INT" if self.ends_with_us else None)
             while not self.server.ended() and time.monotonic() < until:
                 if self.answers():
                     return
@@ -221,8 +223,8 @@ class Postgres:
 
     # --- Neighbours ---
 
-    def start_pgbouncer(self, pool_size=1):
-        """In front of every database: transaction mode, `pool_size` connections to the server."""
+    def start_pgbouncer(self, pool_size=1, mode="transaction"):
+        """In front of every database, with `pool_size` connections to the server."""
         users = self.folder / "users.txt"
         users.write_text('"postgres" ""\n')
         for _ in range(5):
@@ -232,7 +234,7 @@ class Postgres:
                 f"[databases]\n* = host=127.0.0.1 port={self.port}\n"
                 f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.bouncer_port}\n"
                 "unix_socket_dir =\nauth_type = trust\nauth_user = postgres\n"
-                f"auth_file = {users}\npool_mode = transaction\ndefault_pool_size = {pool_size}\n"
+                f"auth_file = {users}\npool_mode = {mode}\ndefault_pool_size = {pool_size}\n"
                 "max_client_conn = 200\nserver_login_retry = 1\n"
                 "ignore_startup_parameters = extra_float_digits\n")
             self.bouncer = Process([PGBOUNCER, settings], self.folder / "pgbouncer.log", "TERM")
