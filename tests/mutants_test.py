@@ -279,8 +279,10 @@ MUTANTS = [
     rollout("11: an override needs no reason", "rollout_command.cpp",
             "if (command.override_proof && command.reason.empty()) {", "if (false) {", "11"),
     rollout("11: an override passes a silent canary", "rollout_command.cpp",
-            "case Hold::Kind::unconfirmed:\n                    return false;",
-            "case Hold::Kind::unconfirmed:\n                    return override_proof;", "11"),
+            "case Hold::Kind::unconfirmed:\n                case Hold::Kind::store_went_back:\n"
+            "                    return false;",
+            "case Hold::Kind::unconfirmed:\n                case Hold::Kind::store_went_back:\n"
+            "                    return override_proof;", "11"),
     rollout("11: an override is not counted", "rollout_command.cpp",
             "if (needed_override) ++next.overrides;", "", "11"),
     rollout("11: an override silences the ledger", "rollout_look.cpp",

@@ -321,7 +321,7 @@ TEST_SUITE("rollout") {
         CHECK_FALSE(story.rollout.raise_expires);
     }
 
-    TEST_CASE("12 a lapsed lease is a hold at that step, not a rollback, and a person resumes") {
+    TEST_CASE("a lapsed lease is a hold at that step, not a rollback, and a person resumes") {
         Story story = baking();
         story.policy.router.exposure_lease = 6h;
         story.served(nobody);
