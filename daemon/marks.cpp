@@ -60,11 +60,11 @@ private:
     void load() {
         std::ifstream file(path_, std::ios::binary);
         for (std::string line; std::getline(file, line);) {
-            std::istringstream words(line);
+            std::istringstream fields(line);
             std::string id, flag, more;
             Mark mark;
-            words >> id >> mark.revision >> mark.weight.basis_points >> flag;
-            const bool whole = !words.fail() && !(words >> more) &&
+            fields >> id >> mark.revision >> mark.weight.basis_points >> flag;
+            const bool whole = !fields.fail() && !(fields >> more) &&
                                (flag == "-" || flag == "rolled_back") && mark.weight >= nobody &&
                                mark.weight <= everybody;
             ++lines_;

@@ -10,15 +10,14 @@
 #include <thread>
 
 #include "canaryd/routing.hpp"
+#include "tests/has.hpp"
 #include "tests/postgres_world.hpp"
 #include "tests/router_contract.hpp"
 
 namespace canaryd::testing {
-namespace {
+using canaryd::testing::has;
 
-bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
+namespace {
 
 /// A database with `users` users, canaryd's migration, and the daemon's own login.
 class Shop : public RouteRow {

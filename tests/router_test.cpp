@@ -5,14 +5,13 @@
 #include <fstream>
 
 #include "canaryd/routing.hpp"
+#include "tests/has.hpp"
 #include "tests/router_contract.hpp"
 
 namespace canaryd::testing {
-namespace {
+using canaryd::testing::has;
 
-bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
+namespace {
 
 void by_hand(const std::string& path, const std::string& sql) {
     sqlite::Database(path, sqlite::Mode::read_write).execute(sql);

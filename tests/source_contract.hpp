@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "canaryd/dedup.hpp"
+#include "tests/has.hpp"
 #include "tests/metrics_file.hpp"
 
 namespace canaryd::testing::contract {
@@ -218,10 +219,6 @@ inline std::int64_t total_requests(const Look& look) {
     std::int64_t requests = 0;
     for (const Tally& tally : look.on_time) requests += tally.segment.empty() ? tally.requests : 0;
     return requests;
-}
-
-inline bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
 }
 
 struct Number {

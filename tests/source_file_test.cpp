@@ -8,9 +8,12 @@
 #include <random>
 
 #include "daemon/sources/cursor.hpp"
+#include "tests/has.hpp"
 #include "tests/metrics_file.hpp"
 
 namespace canaryd::testing {
+using canaryd::testing::has;
+
 namespace {
 
 constexpr std::int64_t second = 1000;
@@ -37,10 +40,6 @@ std::int64_t requests(const Look& look) {
         for (const Tally& tally : *tallies) requests += tally.segment.empty() ? tally.requests : 0;
     }
     return requests;
-}
-
-bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
 }
 
 /// Somebody without rights while it lives, when the tests run as root.

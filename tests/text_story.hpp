@@ -8,10 +8,12 @@
 #include <utility>
 
 #include "canaryd/text.hpp"
+#include "tests/has.hpp"
 
 namespace canaryd::story {
 
 using namespace std::chrono_literals;
+using testing::has;
 
 inline constexpr Duration day = 24h;
 // Mon 11 Jan 2027 09:00 UTC.
@@ -141,10 +143,6 @@ inline View held(Hold::Kind kind, std::string why) {
     View view = healthy();
     view.rollout.holds.push_back({kind, "", view.now - 10min, std::move(why)});
     return view;
-}
-
-inline bool has(const std::string& page, const std::string& words) {
-    return page.find(words) != std::string::npos;
 }
 
 /// The page without its line breaks and paddings: a sentence may be wrapped anywhere.

@@ -2,18 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <stdexcept>
 #include <utility>
 
 #include "daemon/core/counts.hpp"
 #include "daemon/core/ledger.hpp"
+#include "daemon/core/maths.hpp"
 
 namespace canaryd {
 
 namespace {
-
-constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
 bool above_limit(std::int64_t n, std::int64_t k, double p0) {
     return static_cast<double>(k) / static_cast<double>(n) > p0;

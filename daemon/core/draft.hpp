@@ -8,6 +8,11 @@
 
 namespace canaryd {
 
+/// A step that took too long without proof.
+inline bool is_unproven(const Hold& hold) {
+    return hold.kind == Hold::Kind::unproven;
+}
+
 /// One event being applied to one rollout. Its parts say what changes; step() returns the result.
 class Draft {
 public:

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "daemon/core/maths.hpp"
 
 namespace canaryd {
 
 namespace {
 
-constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 constexpr double guard_cap = 7.0;
 constexpr double guard_memory_minutes = 60.0;
 const double ln_guard = std::log(100.0);

@@ -2,19 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+
+#include "daemon/core/maths.hpp"
 
 namespace canaryd {
 
 namespace {
 
-constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 /// Effects smaller than this are not believed while a phase warms up (section 10).
 constexpr double gross_effect = 2.3;
-
-double minutes_of(Duration duration) {
-    return std::chrono::duration<double, std::ratio<60>>(duration).count();
-}
 
 /// What both ledgers make of one look.
 struct Facts {

@@ -4,14 +4,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "daemon/core/maths.hpp"
+
 namespace canaryd {
 namespace {
 
 using namespace std::chrono_literals;
-
-double minutes_of(Duration duration) {
-    return std::chrono::duration<double, std::ratio<60>>(duration).count();
-}
 
 Duration duration_of(double minutes) {
     const double longest = minutes_of(24h * 3650);

@@ -3,15 +3,12 @@
 #include <cmath>
 
 #include "canaryd/planner.hpp"
+#include "daemon/core/maths.hpp"
 
 namespace canaryd {
 namespace {
 
 constexpr double nothing = 1e-12;  // a chance that nobody lives to see
-
-double minutes_of(Duration duration) {
-    return std::chrono::duration<double, std::ratio<60>>(duration).count();
-}
 
 double ln_poisson(double mean, double k) {
     if (!(mean > 0)) return k > 0 ? -std::numeric_limits<double>::infinity() : 0;

@@ -11,9 +11,6 @@ namespace {
 bool waits_for_a_person(const Hold& hold) {
     return !hold.heals();
 }
-bool is_unproven(const Hold& hold) {
-    return hold.kind == Hold::Kind::unproven;
-}
 
 std::string because(const std::string& reason) {
     return reason.empty() ? "" : ": " + reason;

@@ -16,9 +16,6 @@ bool is_silence(const Hold& hold) {
 bool is_blind_source(const Hold& hold) {
     return hold.kind == Hold::Kind::blind && hold.name.empty();
 }
-bool is_unproven(const Hold& hold) {
-    return hold.kind == Hold::Kind::unproven;
-}
 
 const Window* expected_window(const Look& look, Population who) {
     for (const Window& window : look.windows) {

@@ -9,7 +9,7 @@ namespace canaryd::text {
 namespace {
 
 constexpr int width = 80;
-const Paper paper{width, false};
+const Paper plain{width, false};
 
 std::string section(const std::string& title) {
     return "\n" + title + "\n";
@@ -56,7 +56,7 @@ std::string steps_lines(const Policy& policy) {
         at += last ? std::max(step.bake, policy.soak) : step.bake;
     }
     table.row({"  after " + duration(at), "end", "100 %", "a person says: canaryctl finish"});
-    return table.draw(paper);
+    return table.draw(plain);
 }
 
 std::string total_words(const Policy& policy) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "canaryd/text.hpp"
+#include "daemon/core/text_parts.hpp"
 
 namespace canaryd::text {
 namespace {
@@ -68,13 +69,6 @@ std::string clock_of(TimePoint at, bool seconds) {
 
 bool whole_minute(TimePoint at) {
     return at.time_since_epoch() % 1min == Duration{0};
-}
-
-/// Bytes that begin a character: continuation bytes of UTF-8 take no column.
-int columns(std::string_view word) {
-    return static_cast<int>(std::count_if(word.begin(), word.end(), [](char c) {
-        return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
-    }));
 }
 
 }  // namespace

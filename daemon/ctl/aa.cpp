@@ -132,7 +132,7 @@ SelfTest self_test(const Policy& policy, const History& history, Weight weight) 
     return test;
 }
 
-struct Asked {
+struct SelfTestAsked {
     std::string file, from;
     std::string weight = "10%";
 };
@@ -163,7 +163,7 @@ json::object self_test_json(const Policy& policy, const SelfTest& test) {
             {"warnings", std::move(warnings)}};
 }
 
-int aa(const Options& options, const Asked& asked) {
+int aa(const Options& options, const SelfTestAsked& asked) {
     const Read<Weight> weight = read_weight(asked.weight);
     if (!weight.value) throw Usage("--share " + as_written(asked.weight) + " " + weight.fault);
     if (*weight.value <= nobody || *weight.value >= everybody) {
@@ -222,7 +222,7 @@ void add_past(const Policy& policy, const Past& past, Plan& plan) {
 }
 
 void add_aa(CLI::App& app, const Options& options, int& code) {
-    const auto asked = std::make_shared<Asked>();
+    const auto asked = std::make_shared<SelfTestAsked>();
     CLI::App* command = app.add_subcommand(
         "aa", "the statistics on legacy's own history: which assumption breaks, and what mends it");
     command->add_option("policy", asked->file, "a file, or a name in the policies folder")

@@ -41,7 +41,7 @@ Exit codes: 0 it went as far as the records or the plan go, 1 a mistake in the
 policy, the records or a fault, 3 rolled back, 4 held or waiting for a person.
 No daemon is needed, and nothing is changed.)";
 
-struct Asked {
+struct BacktestAsked {
     std::string policy;
     std::string from;
     std::vector<std::string> injections;
@@ -53,7 +53,7 @@ struct Asked {
     std::vector<std::string> segments;
 };
 
-void read_segments(const Policy& policy, const Asked& asked, backtest::Reading& reading) {
+void read_segments(const Policy& policy, const BacktestAsked& asked, backtest::Reading& reading) {
     for (const std::string& word : asked.segments) {
         const std::size_t equals = word.rfind('=');
         if (equals == std::string::npos || equals == 0) {
@@ -78,7 +78,7 @@ void write_file(const std::string& path, const std::string& bytes) {
     if (!file) throw Refused(path + ": cannot be written");
 }
 
-int run_backtest(const Options& options, const Asked& asked) {
+int run_backtest(const Options& options, const BacktestAsked& asked) {
     const std::string path = policy_path(options, asked.policy);
     backtest::Plan plan;
     plan.policy_text = read_file(path);
@@ -142,7 +142,7 @@ backtest::Reading reading_of(const Options& options, const Policy& policy,
 }
 
 void add_backtest(CLI::App& app, const Options& options, int& code) {
-    const auto asked = std::make_shared<Asked>();
+    const auto asked = std::make_shared<BacktestAsked>();
     CLI::App* command = app.add_subcommand(
         "backtest", "play a policy on recorded metrics: what would have happened, and when");
     command->add_option("policy", asked->policy, "a file, or a name in the policies folder")

@@ -9,7 +9,7 @@
 namespace canaryd::ctl {
 namespace {
 
-struct Asked {
+struct VerbAsked {
     std::string rollout, reason, duration;
     bool override_proof = false;
 };
@@ -65,14 +65,14 @@ constexpr Verb ack_verb{"ack",
                         Meant::needs_someone};
 
 /// --reason is what the journal will say in a year: asked for here, with the mend.
-void need_reason(const Verb& verb, const Asked& asked) {
+void need_reason(const Verb& verb, const VerbAsked& asked) {
     if (!verb.needs_reason || !asked.reason.empty()) return;
     const std::string duration = asked.duration.empty() ? "" : " " + asked.duration;
     throw Usage(std::string("canaryctl ") + verb.name + " needs a reason, for the journal: " +
                 "canaryctl " + verb.name + duration + " --reason 'WHY'");
 }
 
-int run_verb(const Options& options, const Verb& verb, const Asked& asked) {
+int run_verb(const Options& options, const Verb& verb, const VerbAsked& asked) {
     need_reason(verb, asked);
     json::object body;
     if (!asked.reason.empty()) body["reason"] = asked.reason;
@@ -96,7 +96,7 @@ int run_verb(const Options& options, const Verb& verb, const Asked& asked) {
 }
 
 void add_verb(CLI::App& app, const Options& options, int& code, const Verb& verb) {
-    const auto asked = std::make_shared<Asked>();
+    const auto asked = std::make_shared<VerbAsked>();
     CLI::App* command = app.add_subcommand(verb.name, verb.help);
     if (std::string(verb.name) == "extend") {
         command->add_option("duration", asked->duration, "30m, 12h, 2d, 1w")

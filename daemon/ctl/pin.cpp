@@ -64,7 +64,7 @@ void add_words(CLI::App& command, Pin& asked) {
         ->type_name("NAME");
 }
 
-constexpr const char* lesson =
+constexpr const char* pin_lesson =
     "Examples:\n  canaryctl pin 7f3a81c2-90be-4d1f-8a55-0f6f3a1c9d22 canary --reason 'QA, Amina'\n"
     "  canaryctl unpin 7f3a81c2-90be-4d1f-8a55-0f6f3a1c9d22\n\n"
     "In the PostgreSQL of --database or $DATABASE_URL; who is pinned is in canaryd.pins.";
@@ -84,14 +84,14 @@ void add_pin(CLI::App& app, const Options& options, int& code) {
         ->check(CLI::IsMember({"canary", "legacy"}));
     command->add_option("--reason", asked->reason, "for whoever finds it later")->type_name("WHY");
     add_words(*command, *asked);
-    command->footer(lesson);
+    command->footer(pin_lesson);
     command->callback([&options, &code, asked] { code = pin(options, *asked); });
 
     const auto gone = std::make_shared<Pin>();
     CLI::App* back = app.add_subcommand("unpin", "that user goes by the weight again");
     back->add_option("user", gone->user, "the id that was pinned")->type_name("USER")->required();
     add_words(*back, *gone);
-    back->footer(lesson);
+    back->footer(pin_lesson);
     back->callback([&options, &code, gone] { code = unpin(options, *gone); });
 }
 

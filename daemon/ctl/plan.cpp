@@ -134,11 +134,11 @@ json::object step_json(const Policy& policy, const Plan& plan, const StepPlan& s
             {"not_seen_enough", std::move(quiet)}};
 }
 
-struct Asked {
+struct PlanAsked {
     std::string file, traffic;
 };
 
-int plan(const Options& options, const Asked& asked) {
+int plan(const Options& options, const PlanAsked& asked) {
     const std::string path = policy_path(options, asked.file);
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
     if (!parsed.policy) {
@@ -226,7 +226,7 @@ json::object plan_json(const Policy& policy, const Plan& plan) {
 }
 
 void add_plan(CLI::App& app, const Options& options, int& code) {
-    const auto asked = std::make_shared<Asked>();
+    const auto asked = std::make_shared<PlanAsked>();
     CLI::App* command = app.add_subcommand(
         "plan", "what a policy can show at a traffic: faults found, time to prove, false alarms");
     command->add_option("policy", asked->file, "a file, or a name in the policies folder")
