@@ -179,7 +179,8 @@ TEST_SUITE("controller") {
         CHECK(result.served.weight == nobody);
     }
 
-    TEST_CASE("a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
+    TEST_CASE(
+        "a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
         Plan plan = calm();
         plan.clock_jumps_per_week = 40;
         plan.suspends_per_week = 20;

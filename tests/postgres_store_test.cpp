@@ -24,7 +24,7 @@ namespace {
 std::optional<std::string> address(const char* variable) {
     const char* value = std::getenv(variable);
     if (value != nullptr && *value != '\0') return value;
-    MESSAGE("skipped: $" << variable << " names no server; run it by tests/postgres/server.py");
+    MESSAGE("skipped: ", std::string(variable), " names no server; tests/run postgres starts one");
     return std::nullopt;
 }
 

@@ -198,9 +198,10 @@ TEST_SUITE("settings") {
         CHECK(settings.store_path == "/srv/state/canaryd.db");
         CHECK(problems_of("store: {kind: postgres}\n") ==
               "canaryd.yaml:1:8: store.connection: is missing and has no default; add it\n");
-        CHECK(problems_of("store: {kind: postgres, connection: file}\n" + connections) ==
-              "canaryd.yaml:1:37: store.connection: \"file\" is of kind sqlite; a store needs one of "
-              "kind postgres\n");
+        CHECK(
+            problems_of("store: {kind: postgres, connection: file}\n" + connections) ==
+            "canaryd.yaml:1:37: store.connection: \"file\" is of kind sqlite; a store needs one of "
+            "kind postgres\n");
         CHECK(problems_of("store: {kind: postgres, connection: shop, path: /b}\n" + connections) ==
               "canaryd.yaml:1:49: store.path: belongs to kind sqlite; remove it\n");
         CHECK(problems_of("store: {connection: shop}\n" + connections) ==
@@ -208,26 +209,27 @@ TEST_SUITE("settings") {
     }
 
     TEST_CASE("all mistakes of canaryd.yaml are named at once, with their places") {
-        CHECK(problems_of("store: {kind: postgres, connection: supabase}\n"
-                          "listn: off\n"
-                          "connections:\n"
-                          "  metrics: {kind: sqlite}\n"
-                          "  ops: {kind: slack, path: /a}\n"
-                          "  \"a b\": {kind: sqlite, path: /a}\n"
-                          "log: {level: verbose}\n"
-                          "policies:\n") ==
-              "canaryd.yaml:1:37: store.connection: \"supabase\" is not among the connections; write "
-              "the name of one of kind postgres\n"
-              "canaryd.yaml:2:1: listn: unknown field; did you mean \"listen\"?\n"
-              "canaryd.yaml:4:12: connections.metrics.path: is missing and has no default; add it\n"
-              "canaryd.yaml:5:8: connections.ops.webhook: is missing and has no default; add it\n"
-              "canaryd.yaml:5:28: connections.ops.path: belongs to kind sqlite; remove it\n"
-              "canaryd.yaml:6:3: connections.a b: \"a b\" is no connection's name; write letters, "
-              "digits, '-' and '_'\n"
-              "canaryd.yaml:7:14: log.level: \"verbose\" is not known here; write debug, info, "
-              "notice, "
-              "warning or error\n"
-              "canaryd.yaml:8:1: policies: has no value; write one or remove the line\n");
+        CHECK(
+            problems_of("store: {kind: postgres, connection: supabase}\n"
+                        "listn: off\n"
+                        "connections:\n"
+                        "  metrics: {kind: sqlite}\n"
+                        "  ops: {kind: slack, path: /a}\n"
+                        "  \"a b\": {kind: sqlite, path: /a}\n"
+                        "log: {level: verbose}\n"
+                        "policies:\n") ==
+            "canaryd.yaml:1:37: store.connection: \"supabase\" is not among the connections; write "
+            "the name of one of kind postgres\n"
+            "canaryd.yaml:2:1: listn: unknown field; did you mean \"listen\"?\n"
+            "canaryd.yaml:4:12: connections.metrics.path: is missing and has no default; add it\n"
+            "canaryd.yaml:5:8: connections.ops.webhook: is missing and has no default; add it\n"
+            "canaryd.yaml:5:28: connections.ops.path: belongs to kind sqlite; remove it\n"
+            "canaryd.yaml:6:3: connections.a b: \"a b\" is no connection's name; write letters, "
+            "digits, '-' and '_'\n"
+            "canaryd.yaml:7:14: log.level: \"verbose\" is not known here; write debug, info, "
+            "notice, "
+            "warning or error\n"
+            "canaryd.yaml:8:1: policies: has no value; write one or remove the line\n");
         CHECK(problems_of("a: 1\na: 2\n---\nb: 1\n").find("written twice") != std::string::npos);
         CHECK(problems_of("- a\n").find("1:1: a list where fields are due") != std::string::npos);
         CHECK(problems_of("socket: /" + std::string(107, 'x') + "\n").find("longer than 107") !=
