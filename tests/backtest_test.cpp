@@ -613,7 +613,8 @@ TEST_SUITE("backtest") {
             for (int i = 0; i < changes; ++i) {
                 const auto at =
                     static_cast<std::size_t>(draws.next() * static_cast<double>(bytes.size()));
-                bytes[at] = spice[static_cast<std::size_t>(draws.next() * 19)];
+                bytes[at] = spice[static_cast<std::size_t>(draws.next() *
+                                                           static_cast<double>(spice.size()))];
             }
             if (draws.next() < 0.2) bytes.resize(bytes.size() / 2);
             (fault_of(bytes).empty() ? good : bad) += 1;

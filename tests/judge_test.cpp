@@ -140,6 +140,27 @@ std::int64_t poisson(std::mt19937_64& random, double mean) {
 }  // namespace
 
 TEST_SUITE("evidence") {
+    TEST_CASE("a rollback names a stream that may act, not a louder one of two users") {
+        Watch watch(plan(2));
+        watch.policy.floor_within = minutes{5};
+        watch.phase(true);
+        // Two users of agent a1 fail in each block, which is below the floor for ever.
+        const auto block = [&] { return block_of(watch.at, watch.policy.floor_within); };
+        const auto look = [&](std::int64_t second_fails) {
+            Look made = watch.look(1'000, 2 + second_fails, 0);
+            made.on_time.push_back(tally(Population::canary, "a1", 40, 2, 0, block()));
+            made.on_time.push_back(tally(Population::canary, "a2", 40, second_fails, 0, block()));
+            return made;
+        };
+        for (int i = 0; i < 40; ++i) watch.judge(look(0));
+        REQUIRE(watch.last.decision != Decision::rollback);
+        for (int i = 0; i < 40 && watch.last.decision != Decision::rollback; ++i) {
+            watch.judge(look(4));
+        }
+        REQUIRE(watch.last.decision == Decision::rollback);
+        CHECK(stream_name(watch.policy, watch.last.top).find("a1") != std::string::npos);
+        CHECK(stream_name(watch.policy, watch.last.suspect).find("a2") != std::string::npos);
+    }
     TEST_CASE("the same looks give the same bits again") {
         CHECK(rc::check("replay is bit-identical", [] {
             Watch one(plan(2));

@@ -6,6 +6,7 @@
 NAME picks tests by a part of their name. The program by CANARYCTL, else build/canaryctl.
 """
 
+import datetime
 import json
 import os
 import pwd
@@ -550,6 +551,41 @@ def pins_hold_whatever_the_weight_is(world):
     expect(side.code == 64 and "canary" in side.err, "no such side", side)
 
 
+# --- history -------------------------------------------------------------------------------------
+
+
+def the_legacys_history_is_read_where_it_is(world):
+    database = migrated(world)
+    database.query("""
+        insert into webhook_metrics (webhook_name, user_id, agent_type, started_at, completed_at,
+                                     duration_ms, status, created_at)
+        select 'wa-webhook-jobs', ids[1 + n % cardinality(ids)], 'jobs', at, at, 120,
+               case when n % 250 = 0 then 'error' else 'success' end, at
+        from (select n, now() - make_interval(secs => n * 10) as at
+              from generate_series(1, 17280) as n) as rows,
+             (select array_agg(id) as ids from users) as people
+        union all select 'wa-webhook-jobs', null, 'jobs', now() - interval '20 days', null, 1,
+               'error', now() - interval '20 days' from generate_series(1, 1000)""",
+                   user="postgres")
+    config, policy = ROOT / "deploy" / "postgres.yaml", ROOT / "policies" / "postgres.yaml"
+    as_daemon = {"CANARYD_CRED_DATABASE": url(database, "canaryd")}
+    as_person = {"DATABASE_URL": url(database, "canaryd")}
+    for env in as_daemon, as_person:
+        test = ctl("aa", policy, "--json", "--config", config, **env)
+        expect(test.code == 0 and test.json["all_users"] > 100, "those who wrote", test)
+        began = datetime.datetime.fromisoformat(test.json["from"].replace("Z", "+00:00"))
+        age = datetime.datetime.now(datetime.timezone.utc) - began
+        expect(age < datetime.timedelta(days=3), "two days, the old rows not", test)
+    plan = ctl("plan", policy, "--config", config, **as_daemon)
+    expect(plan.code == 0 and "6" in plan.out, "planned by the traffic that was", plan)
+    played = ctl("backtest", policy, "--config", config, **as_daemon)
+    expect(played.code == 4 and "its newest 14d, 17,280 requests" in played.flat, "played", played)
+    gone = ctl("aa", policy, "--config", config, "--from", "no_such_table", **as_daemon)
+    expect(gone.code == 1 and "no_such_table" in gone.err, "what is missing is named", gone)
+    nobody = ctl("aa", policy, "--config", config)
+    expect(nobody.code == 1 and "CANARYD_CRED_DATABASE" in nobody.err, "no address", nobody)
+
+
 TESTS = [
     migrate_makes_what_psql_makes_and_says_so,
     migrate_again_finds_everything_as_it_was,
@@ -574,6 +610,7 @@ TESTS = [
     rollback_asks_for_nothing_more_than_it_must,
     rollback_says_what_is_in_its_way,
     pins_hold_whatever_the_weight_is,
+    the_legacys_history_is_read_where_it_is,
 ]
 
 

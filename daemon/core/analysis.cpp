@@ -40,6 +40,7 @@ void confirm(const Rules& rules, const Look& look, const Counts& counts,
     if (!waiting.guard_seen &&
         above_in_both_halves(waiting.looks, rules.rollback.claim_of(waiting.stream).p0)) {
         next.latched = true;
+        verdict.suspect = waiting.stream;
     } else {
         next.failed_confirmation = true;
         next.suspect = waiting.stream;
@@ -198,6 +199,7 @@ Verdict judge(const Policy& policy, const Ledger& ledger, const Look& look, doub
     std::vector<double>& sums = applied.rollback.sums;
     std::vector<double> acting = acting_sums(policy, rules.rollback, next.streams, sums);
     verdict.ln_m_acting = ln_m(next.ln_c, acting);
+    verdict.suspect = top_of(acting);
     if (next.waiting) {
         confirm(rules, look, counts, guarded, verdict);
     } else if (!next.latched && verdict.ln_m_acting >= -std::log(policy.false_rollback)) {

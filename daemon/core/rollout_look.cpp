@@ -91,7 +91,7 @@ std::string criterion_sentence(const Draft& draft, const Verdict& verdict, const
     const Ledger& ledger = draft.next.ledger;
     const bool holds = then == Action::hold;
     const std::size_t scopes = policy.segments.size() + 1;
-    const std::size_t at = holds ? ledger.hold.suspect : verdict.top;
+    const std::size_t at = holds ? ledger.hold.suspect : verdict.suspect;
     const Claim claim = claims_of(policy, then)[at / scopes];
     const std::string segment = at % scopes == 0 ? "" : policy.segments[at % scopes - 1];
     const Stream& stream = holds ? ledger.hold.streams[at] : ledger.streams[at];

@@ -7,6 +7,7 @@
 
 #include "daemon/ctl/backtest/report.hpp"
 #include "daemon/ctl/ctl.hpp"
+#include "daemon/ctl/database.hpp"
 #include "daemon/log.hpp"
 #include "daemon/units.hpp"
 
@@ -15,7 +16,9 @@ namespace {
 
 constexpr const char* lesson = R"(Records (--from), told apart by their first bytes:
   TABLE         of the policy's source connection in canaryd.yaml (the default:
-                the policy's own table), or a SQLite file that has it
+                the policy's own table), or a SQLite file that has it. Of
+                PostgreSQL the newest 14 days; $DATABASE_URL, if it is set, in
+                place of the daemon's credential
   rows.csv      the metrics table with its column names: webhook_name, status,
                 created_at, duration_ms (or started_at and completed_at),
                 user_id, and the policy's segment column
@@ -132,12 +135,17 @@ backtest::Reading reading_of(const Options& options, const Policy& policy,
                       "\", which is not in canaryd.yaml; name its file with --config, or give "
                       "records with --from FILE");
     }
-    if (found->second.kind != "sqlite") {
+    reading.table = from;
+    if (found->second.kind == "postgres") {
+        // What the daemon reads by a credential, a person reads by an address of their own.
+        reading.database =
+            names_database("") ? database_of("") : postgres::Target::of(found->second);
+    } else if (found->second.kind == "sqlite") {
+        reading.from = found->second.path;
+    } else {
         throw Refused("connection \"" + policy.source.connection + "\" is of kind " +
                       found->second.kind + "; give records with --from FILE");
     }
-    reading.from = found->second.path;
-    reading.table = from;
     return reading;
 }
 

@@ -24,6 +24,7 @@ struct Verdict {
     double ln_m = 0;          // natural log of M, every stream: what is shown (section 1)
     double ln_m_acting = 0;   // without limit streams short of their floor: what acts (7.1)
     std::size_t top = 0;      // stream with the largest sum of R (6.2)
+    std::size_t suspect = 0;  // the same of those that may act: whom a rollback names
     bool guard = false;       // a shared outage is on for some stream (7.2)
     bool suspicious = false;  // of either ledger, M at or above the suspicious share of 1/alpha
     bool proven = false;      // every limit proven in total, plain rate below it (8.1)

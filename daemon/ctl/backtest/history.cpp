@@ -57,6 +57,7 @@ Format format_of(const std::string& file) {
 }  // namespace
 
 History read_history(const Policy& policy, const Reading& reading) {
+    if (reading.database) return read_postgres(policy, reading);
     switch (format_of(reading.from)) {
         case Format::sqlite:
             return read_sqlite(policy, reading);

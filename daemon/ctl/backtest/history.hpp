@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "canaryd/policy.hpp"
+#include "daemon/postgres.hpp"
 #include "daemon/sources/rows.hpp"
 
 namespace canaryd::backtest {
@@ -73,12 +74,16 @@ struct LogRules {
 };
 
 struct Reading {
-    std::string from;   // a file
-    std::string table;  // of a SQLite file; empty: the policy's
+    std::string from;                          // a file, if there is no database
+    std::optional<postgres::Target> database;  // PostgreSQL
+    std::string table;                         // of a database; empty: the policy's
     LogRules log;
 };
-/// Reads a SQLite file, a CSV of the metrics table, a CSV of counts or a log in combined format;
-/// which it is, its first bytes say. Throws BadFile.
+/// How much of a PostgreSQL table is read: more would say little and ask much of the server.
+inline constexpr Duration newest_of_postgres = std::chrono::hours{24 * 14};
+
+/// Reads a PostgreSQL table, a SQLite file, a CSV of the metrics table, a CSV of counts or a log in
+/// combined format; which file it is, its first bytes say. Throws BadFile.
 History read_history(const Policy& policy, const Reading& reading);
 
 // --- what the readers share -------------------------------------------------------------------
@@ -121,6 +126,7 @@ void lay_out(History& history, std::int64_t first, std::int64_t last, Duration l
              const std::string& what);
 
 // Each reads one format.
+History read_postgres(const Policy& policy, const Reading& reading);
 History read_sqlite(const Policy& policy, const Reading& reading);
 History read_metrics_csv(const Policy& policy, const Reading& reading);
 History read_counts_csv(const Policy& policy, const Reading& reading);

@@ -1,10 +1,13 @@
-// Rows of the metrics table: from a SQLite file, or exported as CSV.
+// Rows of the metrics table: from PostgreSQL, from a SQLite file, or exported as CSV.
 #include <charconv>
 #include <limits>
 
+#include "canaryd/text.hpp"
 #include "daemon/ctl/backtest/csv.hpp"
 #include "daemon/ctl/backtest/history.hpp"
 #include "daemon/log.hpp"
+#include "daemon/sources/postgres_reader.hpp"
+#include "daemon/sources/postgres_sql.hpp"
 #include "daemon/sources/sqlite_reader.hpp"
 #include "daemon/sources/sqlite_sql.hpp"
 #include "daemon/sqlite.hpp"
@@ -13,15 +16,34 @@
 namespace canaryd::backtest {
 namespace {
 
-/// Every row that a reader has, in the order of ids. Any database that has a RowReader can be
-/// played from.
-History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string& what) {
-    reader.read(std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max(),
-                [&](const rows::Row& row) {
-                    recorder.add(row, what + ", row " + std::to_string(row.id));
-                    return true;
-                });
+/// Every row that a reader has, in the order of ids; with `since` those written from then on. Any
+/// database that has a RowReader can be played from.
+History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string& what,
+                  std::optional<TimePoint> since = std::nullopt) {
+    const std::optional<std::int64_t> first =
+        since ? reader.first_id(*since) : std::numeric_limits<std::int64_t>::min();
+    if (!first) return std::move(recorder).finish(what);
+    const auto is_older = [&](const rows::Cell& written) {
+        return since && written.kind == rows::Cell::Kind::integer &&
+               written.integer < since->time_since_epoch().count();
+    };
+    reader.read(*first, std::numeric_limits<std::int64_t>::max(), [&](const rows::Row& row) {
+        if (!is_older(row.created_at)) {
+            recorder.add(row, what + ", row " + std::to_string(row.id));
+        }
+        return true;
+    });
     return std::move(recorder).finish(what);
+}
+
+/// The policy with the table that was asked for.
+Policy with_table(const Policy& policy, const Reading& reading) {
+    Policy asked = policy;
+    if (!reading.table.empty()) {
+        asked.source.table = reading.table;
+        asked.source.query.clear();
+    }
+    return asked;
 }
 
 rows::Cell text_cell(std::string_view text) {
@@ -124,9 +146,35 @@ private:
 
 }  // namespace
 
+History read_postgres(const Policy& policy, const Reading& reading) {
+    const Policy of_table = with_table(policy, reading);
+    Recorder recorder(policy);
+    postgres::Database database([&] { return *reading.database; });
+    try {
+        postgres::Transaction snapshot(
+            database, postgres::Transaction::Kind::snapshot,
+            {std::chrono::minutes{1}, std::chrono::seconds{1}, std::chrono::minutes{5}});
+        rows::pg::Table table = rows::pg::table_of(of_table);
+        table = rows::pg::checked(table, of_table, snapshot.run(rows::pg::columns(table)));
+        rows::PostgresReader reader(snapshot, table, recorder.rules());
+        const TimePoint now =
+            snapshot.run("SELECT floor(extract(epoch FROM now()) * 1000)::bigint").time(0, 0);
+        const std::string what =
+            database.name() + ", " +
+            (of_table.source.query.empty() ? "table " + of_table.source.table : "the query") +
+            ", its newest " + text::duration(newest_of_postgres);
+        return read_rows(reader, recorder, what, now - newest_of_postgres);
+    } catch (const BadFile&) {
+        throw;
+    } catch (const postgres::Error& error) {
+        throw BadFile(error.what());
+    } catch (const std::runtime_error& error) {
+        throw BadFile(database.name() + ": " + error.what());
+    }
+}
+
 History read_sqlite(const Policy& policy, const Reading& reading) {
-    Policy of_table = policy;
-    if (!reading.table.empty()) of_table.source.table = reading.table;
+    const Policy of_table = with_table(policy, reading);
     Recorder recorder(policy);
     try {
         const rows::sql::Table table = rows::sql::table_of(of_table);
