@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "postgres"))
 import server as postgres  # noqa: E402
-from world import CANARY, IDS, LEGACY, NAME, Failed, World, below, expect  # noqa: E402
+from world import CANARY, IDS, LEGACY, NAME, Database, Failed, World, below, expect  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
@@ -90,8 +90,7 @@ class Daemon:
         self.folder = Path(tempfile.mkdtemp(prefix="canaryd-"))
         (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder))
         (self.folder / "unified-webhook.yaml").write_text(POLICY)
-        (self.folder / "shop_dsn").write_text(
-            self.server.url(user="canaryd", database=self.database.name, password="never-shown"))
+        self.connect_by(self.url())
         self.users = Users(self.database)
         self.running = None
 
@@ -125,6 +124,18 @@ class Daemon:
                  str(self.folder)], stdout=log, stderr=log,
                 env={**os.environ, "CREDENTIALS_DIRECTORY": str(self.folder)})
         wait_for("canaryd is ready", lambda: self.ctl("status").returncode not in (1, 2))
+
+    def url(self):
+        return self.server.url(user="canaryd", database=self.database.name, password="never-shown")
+
+    def connect_by(self, url):
+        """For the next connection; a credential may change at any time."""
+        (self.folder / "shop_dsn").write_text(url)
+
+    def cut(self):
+        """Every connection of its login ends, as a pooler's restart would have it."""
+        self.database.query("select pg_terminate_backend(pid) from pg_stat_activity "
+                            "where usename = 'canaryd'", user="postgres")
 
     def restart(self, with_signal=signal.SIGKILL):
         self.running.send_signal(with_signal)
@@ -290,6 +301,59 @@ def a_rollback_past_the_daemon_is_an_operators(daemon):
     expect(daemon.database.route()[0] == 0, "and does not rise", daemon.database.route())
 
 
+def connections_that_are_used_up_are_no_evidence(daemon):
+    daemon.database.query("alter role canaryd connection limit 0", user="postgres")
+    try:
+        daemon.cut()
+        daemon.blind("too many connections")
+    finally:
+        daemon.database.query("alter role canaryd connection limit -1", user="postgres")
+    daemon.looks()
+    daemon.breaks()
+
+
+def encryption_that_is_demanded_is_used_and_its_lack_is_named(daemon):
+    with daemon.server.only_encrypted("canaryd"):
+        daemon.cut()
+        daemon.looks()
+        plain = daemon.database.value("select count(*) from pg_stat_ssl join pg_stat_activity "
+                                      "using (pid) where usename = 'canaryd' and not ssl",
+                                      user="postgres")
+        expect(plain == "0", "every connection is encrypted", plain)
+        daemon.connect_by(daemon.url() + "?sslmode=disable")
+        daemon.cut()
+        daemon.blind("no encryption")
+        daemon.connect_by(daemon.url())
+        daemon.looks()
+        daemon.breaks()
+
+
+def a_failover_to_a_standby_that_lags_puts_nobody_back(daemon):
+    """The standby still believes in 10 % when it takes over: canaryd has decided otherwise."""
+    both = daemon.url()
+    with contextlib.closing(daemon.server.standby()) as standby:
+        both = both.replace(f":{daemon.server.port}/", f":{daemon.server.port},127.0.0.1:"
+                            f"{standby.port}/") + "?target_session_attrs=read-write"
+        daemon.connect_by(both)
+        daemon.cut()
+        daemon.looks()
+        copy = Database(standby, daemon.database.name)
+        wait_for("the standby has the 10 %", lambda: copy.route()[0] == 1000)
+        standby.query("alter system set primary_conninfo = ''")
+        standby.query("select pg_reload_conf()")
+        wait_for("it follows no more", lambda: standby.value(
+            "select count(*) from pg_stat_wal_receiver") == "0")
+        daemon.breaks()
+        daemon.server.kill()
+        try:
+            standby.promote()
+            wait_for("the late copy is lowered too", lambda: copy.route()[0] == 0)
+            expect(daemon.view()["status"] == "rolled_back", "and the decision stands", daemon.view())
+            expect(not copy.on_canary(), "look-ups answer legacy there")
+        finally:
+            daemon.server.start()
+
+
 TESTS = [
     a_rollout_moves_users_and_a_breach_moves_them_back,
     a_server_that_is_stopped_blinds_and_comes_back,
@@ -301,6 +365,9 @@ TESTS = [
     a_daemon_that_is_killed_goes_on_where_it_was,
     the_plans_emergency_sql_is_an_operators_rollback,
     a_rollback_past_the_daemon_is_an_operators,
+    connections_that_are_used_up_are_no_evidence,
+    encryption_that_is_demanded_is_used_and_its_lack_is_named,
+    a_failover_to_a_standby_that_lags_puts_nobody_back,
 ]
 
 

@@ -221,6 +221,31 @@ class Postgres:
     def log(self):
         return (self.folder / "postgres.log").read_text(errors="replace")
 
+    @contextlib.contextmanager
+    def only_encrypted(self, user):
+        """This user's connections by TCP have to be encrypted, with a certificate of the moment."""
+        key, certificate, hba = (self.data / name for name in ("server.key", "server.crt",
+                                                               "pg_hba.conf"))
+        made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                               "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+                              capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise Error(made.stderr)
+        key.chmod(0o600)
+        if owner():
+            for path in key, certificate:
+                os.chown(path, owner().pw_uid, owner().pw_gid)
+        before = hba.read_text()
+        hba.write_text(f"hostssl all {user} all trust\nhost all {user} all reject\n{before}")
+        self.query("alter system set ssl = on")
+        self.query("select pg_reload_conf()")
+        try:
+            yield
+        finally:
+            hba.write_text(before)
+            self.query("alter system reset ssl")
+            self.query("select pg_reload_conf()")
+
     # --- Neighbours ---
 
     def start_pgbouncer(self, pool_size=1, mode="transaction"):
