@@ -276,14 +276,37 @@ def a_daemon_that_is_killed_goes_on_where_it_was(daemon):
     daemon.breaks()
 
 
-def the_plans_emergency_sql_is_an_operators_rollback(daemon):
-    daemon.database.query("insert into migration_rollbacks (phase, reason, rolled_back_by) "
-                          "values ('week4', 'support is flooded', 'maria')")
-    expect(not daemon.database.on_canary(), "look-ups answer legacy at once")
-    wait_for("canaryd records it", lambda: daemon.view()["status"] == "rolled_back")
-    history = daemon.ctl("history", NAME).stdout
-    expect("support is flooded" in history, "with its reason", history)
-    expect(daemon.database.value(f"select get_webhook_route('{IDS[0]}')") == LEGACY, "for good")
+BY_FLAG = "update users set use_unified_webhook = false"
+BY_ROW = ("insert into migration_rollbacks (phase, reason, rolled_back_by) "
+          "values ('week4', 'support is flooded', 'maria')")
+EMERGENCIES = {"by the flag": BY_FLAG, "by a row": BY_ROW,
+               "by both": f"begin; {BY_FLAG}; {BY_ROW}; commit"}
+
+
+def emergency(sql, how):
+    """The plan's own way back. `how` the daemon is meanwhile: up, down or restarting."""
+    def is_an_operators_rollback(daemon):
+        wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
+        if how != "up":
+            daemon.running.kill()
+            daemon.running.wait(PATIENCE)
+        if how == "restarting":
+            starts = threading.Thread(target=daemon.start)
+            starts.start()
+        daemon.database.query(sql)
+        expect(not daemon.database.on_canary(), "look-ups answer legacy at once")
+        if how == "down":
+            daemon.start()
+        elif how == "restarting":
+            starts.join()
+        wait_for("canaryd records it", lambda: daemon.view()["status"] == "rolled_back")
+        if BY_ROW in sql:
+            history = daemon.ctl("history", NAME).stdout
+            expect("support is flooded" in history, "with its reason", history)
+        daemon.restart()
+        expect(daemon.database.route()[0] == 0 and not daemon.database.on_canary(), "for good")
+        wait_for("and no flag is left", lambda: not daemon.database.flagged())
+    return is_an_operators_rollback
 
 
 def a_rollback_past_the_daemon_is_an_operators(daemon):
@@ -363,12 +386,16 @@ TESTS = [
     a_lost_right_and_a_dropped_column_are_named,
     a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_can,
     a_daemon_that_is_killed_goes_on_where_it_was,
-    the_plans_emergency_sql_is_an_operators_rollback,
     a_rollback_past_the_daemon_is_an_operators,
     connections_that_are_used_up_are_no_evidence,
     encryption_that_is_demanded_is_used_and_its_lack_is_named,
     a_failover_to_a_standby_that_lags_puts_nobody_back,
 ]
+for words, statement in EMERGENCIES.items():
+    for daemon_is in "up", "down", "restarting":
+        one = emergency(statement, daemon_is)
+        one.__name__ = f"the plan's emergency SQL {words}, the daemon {daemon_is}"
+        TESTS.append(one)
 
 
 def main():
