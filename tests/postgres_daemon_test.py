@@ -377,6 +377,21 @@ def a_failover_to_a_standby_that_lags_puts_nobody_back(daemon):
             daemon.server.start()
 
 
+def a_transaction_pooler_with_one_connection_changes_nothing(daemon):
+    if not daemon.server.bouncer:
+        daemon.server.start_pgbouncer(pool_size=1)
+    daemon.connect_by(daemon.server.url(user="canaryd", database=daemon.database.name, bouncer=True))
+    daemon.cut()
+    daemon.looks()
+    wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
+    direct = daemon.database.value("select count(*) from pg_stat_activity where usename = 'canaryd'",
+                                   user="postgres")
+    expect(direct in ("0", "1"), "it is alone behind the pooler", direct)
+    daemon.restart()
+    daemon.looks()
+    daemon.breaks()
+
+
 TESTS = [
     a_rollout_moves_users_and_a_breach_moves_them_back,
     a_server_that_is_stopped_blinds_and_comes_back,
@@ -389,6 +404,7 @@ TESTS = [
     a_rollback_past_the_daemon_is_an_operators,
     connections_that_are_used_up_are_no_evidence,
     encryption_that_is_demanded_is_used_and_its_lack_is_named,
+    a_transaction_pooler_with_one_connection_changes_nothing,
     a_failover_to_a_standby_that_lags_puts_nobody_back,
 ]
 for words, statement in EMERGENCIES.items():
