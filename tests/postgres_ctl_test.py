@@ -13,13 +13,12 @@ import pwd
 import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 import server as postgres  # noqa: E402
-from world import CANARY, IDS, LEGACY, NAME, SQL, Failed, World, expect  # noqa: E402
+from world import CANARY, IDS, LEGACY, NAME, SQL, World, expect, run  # noqa: E402
 
 CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
 PATIENCE = 120  # seconds until something is given up; nothing is expected to come near it
@@ -619,27 +618,10 @@ def main():
         print(f"skipped: {postgres.missing()}")
         print("0 passed, 0 failed, 1 skipped")
         return 0
-    wanted = sys.argv[1:]
-    passed = failed = 0
     with postgres.Postgres({"synchronous_commit": "off"}) as server:
         server.start_pgbouncer()
         world = World(server)
-        for test in TESTS:
-            if wanted and not any(word in test.__name__ for word in wanted):
-                continue
-            name = test.__name__.replace("_", " ")
-            try:
-                test(world)
-                print(f"ok   {name}", flush=True)
-                passed += 1
-            except Failed as error:
-                print(f"FAIL {name}: {error}", flush=True)
-                failed += 1
-            except Exception:  # pylint: disable=broad-except
-                print(f"FAIL {name}:\n{traceback.format_exc()}", flush=True)
-                failed += 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+        return run(TESTS, sys.argv[1:], lambda test: test(world))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,11 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "postgres"))
 import server as postgres  # noqa: E402
-from world import CANARY, IDS, LEGACY, NAME, Database, Failed, World, below, expect  # noqa: E402
+from world import CANARY, IDS, LEGACY, NAME, Database, Failed, World, below, expect, run  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
@@ -415,32 +414,19 @@ for words, statement in EMERGENCIES.items():
 
 
 def main():
-    names = sys.argv[1:]
     if postgres.missing():
         print(f"skipped: {postgres.missing()}")
         print("0 passed, 0 failed, 1 skipped")
         return 0
-    passed = failed = 0
     with postgres.Postgres({"synchronous_commit": "off"}) as server:
         world = World(server)
-        for test in TESTS:
-            name = test.__name__.replace("_", " ")
-            if names and not any(word in test.__name__ for word in names):
-                continue
-            try:
-                with Daemon(world) as daemon:
-                    daemon.bake()
-                    test(daemon)
-                print(f"ok   {name}", flush=True)
-                passed += 1
-            except Failed as error:
-                print(f"FAIL {name}\n    {error}", flush=True)
-                failed += 1
-            except Exception:
-                print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-                failed += 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+
+        def trial(test):
+            with Daemon(world) as daemon:
+                daemon.bake()
+                test(daemon)
+
+        return run(TESTS, sys.argv[1:], trial)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ import argparse
 import random
 import sys
 import time
-import traceback
 import uuid
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "postgres"))
 import server as postgres  # noqa: E402
 from world import BUCKETS, CANARY, FILES, IDS, LEGACY, NAME, SQL, USERS  # noqa: E402
-from world import Failed, World, below, bucket, expect  # noqa: E402
+from world import World, below, bucket, expect, run  # noqa: E402
 
 # --- The migration -------------------------------------------------------------------------------
 
@@ -867,26 +866,15 @@ def main():
         print(f"skipped: {postgres.missing()}")
         print("0 passed, 0 failed, 1 skipped")
         return 0
-    passed = failed = 0
+
     with postgres.Postgres({"fsync": "off"}) as server:
         world = World(server)
-        for test in TESTS:
-            name = test.__name__.replace("_", " ")
-            if options.names and not any(word in test.__name__ for word in options.names):
-                continue
+
+        def trial(test):
             more = [options.rows] if test is twelve_views_run_on_the_real_schema else []
-            try:
-                test(world, *more)
-                print(f"ok   {name}", flush=True)
-                passed += 1
-            except Failed as error:
-                print(f"FAIL {name}\n    {error}", flush=True)
-                failed += 1
-            except Exception:
-                print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
-                failed += 1
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+            test(world, *more)
+
+        return run(TESTS, options.names, trial)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The first user's world on a server: databases with and without their migration, and ours."""
 
 import hashlib
+import traceback
 import uuid
 from pathlib import Path
 
@@ -133,3 +134,24 @@ class World:
         name = f"copy_{self.made}"
         self.server.query(f"create database {name} template {template} owner owner")
         return Database(self.server, name)
+
+
+def run(tests, names, trial):
+    """trial(test) for each whose name has one of the words, or all; the exit status of the suite."""
+    passed = failed = 0
+    for test in tests:
+        if names and not any(word in test.__name__ for word in names):
+            continue
+        name = test.__name__.replace("_", " ")
+        try:
+            trial(test)
+            print(f"ok   {name}", flush=True)
+            passed += 1
+        except Failed as error:
+            print(f"FAIL {name}\n    {error}", flush=True)
+            failed += 1
+        except Exception:  # pylint: disable=broad-except
+            print(f"FAIL {name}\n{traceback.format_exc()}", flush=True)
+            failed += 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
