@@ -175,7 +175,8 @@ double at_most(double requests, double rate, double k) {
     if (!(rate > 0) || k >= requests) return 1;
     double ln_term = requests * std::log1p(-rate);
     double sum = std::exp(ln_term);
-    for (double i = 1; i <= k; ++i) {
+    for (std::int64_t number = 1; static_cast<double>(number) <= k; ++number) {
+        const auto i = static_cast<double>(number);
         ln_term += std::log((requests - i + 1) / i) + std::log(rate) - std::log1p(-rate);
         sum += std::exp(ln_term);
     }

@@ -24,8 +24,8 @@ double above(double mean, double k) {
         for (double i = k; term > 1e-18 * sum && term > 0; term *= mean / ++i) sum += term;
         return std::min(1.0, sum);
     }
-    for (double i = k - 1; i >= 0; --i) {
-        const double term = std::exp(ln_poisson(mean, i));
+    for (auto i = static_cast<std::int64_t>(k) - 1; i >= 0; --i) {
+        const double term = std::exp(ln_poisson(mean, static_cast<double>(i)));
         sum += term;
         if (term < 1e-18 * sum) break;
     }
@@ -62,7 +62,8 @@ double broken_once(const Trigger& trigger, const Counts& mean) {
     double sum = 0;
     const double first = floor_of(trigger);
     const double last = std::max(first, mean.failures) + 12 * std::sqrt(mean.failures) + 40;
-    for (double k = first; k <= last; ++k) {
+    for (auto i = static_cast<std::int64_t>(first); static_cast<double>(i) <= last; ++i) {
+        const auto k = static_cast<double>(i);
         const double term = std::exp(ln_poisson(mean.failures, k));
         if (term < nothing * 1e-6 && k > mean.failures) break;
         const double room = most_others(trigger, k);
@@ -76,7 +77,8 @@ double broken_twice(double failures, double needed, double common) {
     if (common <= 0) return std::pow(above(failures, needed), 2);
     const double own = failures * (1 - common);
     double sum = above(failures * common, needed);
-    for (double c = 0; c < needed; ++c) {
+    for (std::int64_t i = 0; static_cast<double>(i) < needed; ++i) {
+        const auto c = static_cast<double>(i);
         const double term = std::exp(ln_poisson(failures * common, c));
         if (term > 0) sum += term * std::pow(above(own, needed - c), 2);
     }
