@@ -113,7 +113,7 @@ inside tests "cd /srv/canaryd && ./tests/run"
 echo "==== tests/run took $((SECONDS - began)) s"
 chown -R 12345:12345 "$system/srv/canaryd"
 inside offline-user "cd /tmp && unshare --net setpriv --reuid 12345 --regid 12345 --clear-groups \
-    /srv/canaryd/tests/run evidence rollout"
+    /srv/canaryd/tests/run vectors rollout schema"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
