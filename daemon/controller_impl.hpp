@@ -44,6 +44,8 @@ struct Entry {
     std::optional<TimePoint> peeked_at;
     std::string source_error;
     std::vector<std::string> remarks;
+    // What failed, for people: asked for once, when a rollback's route has moved.
+    std::optional<std::vector<TopError>> top_errors;
     std::optional<SteadyPoint> look_due;  // when the present look should have been taken
     // The store could not take a lowering: acted upon all the same, and recorded when it can.
     struct Unrecorded {
@@ -137,6 +139,7 @@ struct Controller::Impl {
     Async<> read_route(std::shared_ptr<Entry> entry);
     Async<> set_route(std::shared_ptr<Entry> entry);
     [[nodiscard]] bool lease_is_due(const Entry& entry) const;
+    Async<> ask_what_failed(std::shared_ptr<Entry> entry);
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
 

@@ -244,6 +244,9 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
         const Rollout& now = entry->rollout;
         const bool settled = now.applied == now.desired && entry->router_error.empty();
         if (settled && now.status == Status::finished && !entry->unrecorded) co_return;
+        if (settled && now.status == Status::rolled_back && !entry->top_errors) {
+            co_await ask_what_failed(entry);
+        }
         if (settled && now.over()) {
             pause = most;  // 0 % for ever: a hand that raises it is lowered back
         } else if (!settled) {
@@ -259,25 +262,35 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
     }
 }
 
-/// A rollback's message names what failed: asked for after the route has moved, best effort.
-Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
-    if (message.notice.kind != Notice::Kind::rolled_back) co_return message;
-    const SteadyPoint patience = clock.steady() + std::chrono::seconds{5};
-    while (entry->rollout.applied != entry->rollout.desired && clock.steady() < patience) {
-        co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
-    }
-    const TimePoint to = message.at;
-    const TimePoint from = std::max<TimePoint>(entry->rollout.started, to - std::chrono::hours{1});
+/// Best effort: without an answer within 5 s there are none.
+Async<> Controller::Impl::ask_what_failed(std::shared_ptr<Entry> entry) {
+    const Rollout& rollout = entry->rollout;
+    const TimePoint to = rollout.rolled_back_at.value_or(clock.now());
+    const TimePoint from = std::max<TimePoint>(rollout.started, to - std::chrono::hours{1});
+    std::vector<TopError> errors;
     try {
-        const auto errors = co_await with_deadline(clock, std::chrono::seconds{5}, "the top errors",
-                                                   entry->ports.source->top_errors(from, to));
-        for (const auto& error : errors) {
-            message.notice.text +=
-                "\nTop error: " + std::to_string(error.times) + "x " + error.message;
-            for (const std::string& id : error.request_ids) message.notice.text += " req " + id;
-        }
+        errors = co_await with_deadline(clock, std::chrono::seconds{5}, "the top errors",
+                                        entry->ports.source->top_errors(from, to));
     } catch (const std::exception& error) {
         log(Level::info, std::string("no error details: ") + error.what());
+    }
+    entry->top_errors = std::move(errors);
+}
+
+/// A rollback's message names what failed, which is asked for after the route has moved. A route
+/// that does not move within 5 s is the greater news.
+Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
+    if (message.notice.kind != Notice::Kind::rolled_back) co_return message;
+    const SteadyPoint asked = clock.steady();
+    while (!entry->top_errors) {
+        const Duration waited = clock.steady() - asked;
+        const bool moved = entry->rollout.applied == entry->rollout.desired;
+        if (waited >= std::chrono::seconds{moved ? 10 : 5}) co_return message;
+        co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
+    }
+    for (const TopError& error : *entry->top_errors) {
+        message.notice.text += "\nTop error: " + std::to_string(error.times) + "x " + error.message;
+        for (const std::string& id : error.request_ids) message.notice.text += " req " + id;
     }
     co_return message;
 }

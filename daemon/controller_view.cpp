@@ -24,6 +24,7 @@ View Controller::Impl::view_of(const Entry& entry) const {
                 (view.notify_error.empty() ? "" : "; ") + channel->name + ": " + channel->failing;
         }
     }
+    if (entry.top_errors) view.top_errors = *entry.top_errors;
     view.now = clock.now();
     return view;
 }

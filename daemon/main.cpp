@@ -2,7 +2,9 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <csignal>
@@ -103,14 +105,15 @@ std::string status_line(const Health& health, TimePoint now) {
 }
 
 /// READY once every route was read, STATUS each minute and on change; the watchdog is fed only
-/// while the deciding loop answers and no look is late. A dead source or Slack does not stop it.
-Async<> supervise(Clock& clock, Controller& controller) {
+/// while both loops answer and no look is late. A dead source or Slack does not stop it.
+Async<> supervise(Clock& clock, Controller& controller, asio::io_context& notifier_io) {
     const Duration interval = systemd::watchdog_interval();
     const Duration every = interval > Duration{0}
                                ? std::min<Duration>(interval, std::chrono::seconds{1})
                                : Duration{std::chrono::seconds{1}};
-    constexpr Duration late_limit = std::chrono::minutes{2};
-    constexpr Duration busy_limit = std::chrono::seconds{25};
+    // Set by the notifiers' loop, which outlives this coroutine or not: it has a share of its own.
+    const auto notifiers_answered = std::make_shared<std::atomic<bool>>(true);
+    SteadyPoint notifiers_asked = clock.steady();
     bool ready = false;
     std::string told;
     for (;;) {
@@ -126,9 +129,11 @@ Async<> supervise(Clock& clock, Controller& controller) {
             systemd::status(status);
         }
         told = status;
-        if (health.latest_lateness < late_limit && health.busy < busy_limit) {
-            systemd::watchdog_ping();
+        if (notifiers_answered->exchange(false)) {
+            notifiers_asked = clock.steady();
+            asio::post(notifier_io, [notifiers_answered] { *notifiers_answered = true; });
         }
+        if (systemd::may_feed(health, clock.steady() - notifiers_asked)) systemd::watchdog_ping();
         co_await sleep_until(clock, clock.steady() + every);
     }
 }
@@ -187,7 +192,7 @@ int serve(const Arguments& arguments, const Settings& settings) {
     const auto listen = [&] { server.emplace(io.get_executor(), *clock, controller, settings); };
     int code = ok;
     asio::co_spawn(io, controller.run(listen), or_die);
-    asio::co_spawn(io, supervise(*clock, controller), or_die);
+    asio::co_spawn(io, supervise(*clock, controller, notifier_io), or_die);
     asio::co_spawn(io, obey_signals(io, controller, arguments), or_die);
     try {
         io.run();

@@ -49,4 +49,9 @@ void watchdog_ping() {
     notify("WATCHDOG=1");
 }
 
+bool may_feed(const Health& health, Duration notifiers_silent) {
+    return health.latest_lateness < std::chrono::minutes{2} &&
+           health.busy < std::chrono::seconds{25} && notifiers_silent < std::chrono::seconds{15};
+}
+
 }  // namespace canaryd::systemd

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "canaryd/policy.hpp"
+#include "canaryd/controller.hpp"
 
 namespace canaryd::systemd {
 
@@ -16,5 +16,10 @@ void stopping();
 /// Half of WatchdogSec as a duration between pings, at most 10 s; 0: no watchdog.
 Duration watchdog_interval();
 void watchdog_ping();
+/// Whether a ping is deserved: no look is more than two minutes late, the deciding loop has not
+/// been at one message for 25 s, and the notifiers' loop, which was asked so long ago and has not
+/// answered since, has not been silent for 15 s. Databases and Slack may be as dead as they like: a
+/// restart mends loops, not them.
+bool may_feed(const Health& health, Duration notifiers_silent);
 
 }  // namespace canaryd::systemd

@@ -169,6 +169,25 @@ TEST_SUITE("log") {
         close(file);
         std::filesystem::remove_all(folder);
     }
+    TEST_CASE("a late look, a busy loop and a silent notifiers' loop are not fed") {
+        using std::chrono::seconds;
+        const canaryd::Duration answers{0};
+        canaryd::Health health;
+        CHECK(canaryd::systemd::may_feed(health, answers));
+        CHECK(canaryd::systemd::may_feed(health, seconds{14}));
+        CHECK_FALSE(canaryd::systemd::may_feed(health, seconds{15}));
+        SUBCASE("late") {
+            health.latest_lateness = seconds{119};
+            CHECK(canaryd::systemd::may_feed(health, answers));
+            health.latest_lateness = seconds{120};
+        }
+        SUBCASE("busy") {
+            health.busy = seconds{24};
+            CHECK(canaryd::systemd::may_feed(health, answers));
+            health.busy = seconds{25};
+        }
+        CHECK_FALSE(canaryd::systemd::may_feed(health, answers));
+    }
     TEST_CASE("the watchdog is fed twice in its time and at least every 10 s") {
         setenv("WATCHDOG_PID", std::to_string(getpid()).c_str(), 1);
         setenv("WATCHDOG_USEC", "4000000", 1);

@@ -179,7 +179,7 @@ public:
           }) {}
     void restart() { source_ = make_(policy_, io_.get_executor(), clock_); }
     Look observe(const Ask& ask) { return run(io_, source_->observe(ask)); }
-    std::vector<MetricSource::TopError> top_errors(TimePoint from, TimePoint to) {
+    std::vector<TopError> top_errors(TimePoint from, TimePoint to) {
         return run(io_, source_->top_errors(from, to));
     }
     /// What observe() throws.

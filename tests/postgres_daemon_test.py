@@ -199,6 +199,7 @@ def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
     expect(lease == "t", "the exposure is leased")
     daemon.breaks()
     wait_for("people are told the top error", lambda: "Top error: " in daemon.log())
+    expect(daemon.view()["top_errors"][0]["request_ids"], "status names it too", daemon.view())
     expect("no route" in daemon.log() and "req-" in daemon.log(), "with a request", daemon.log())
     expect("never-shown" not in daemon.log(), "the password is in no line")
 

@@ -169,7 +169,13 @@ TEST_SUITE("text") {
     }
 
     TEST_CASE("a rollback's page names why, who, the route, legacy and what to do next") {
-        const std::string page = flat(text::status_page(rolled_back()));
+        View view = rolled_back();
+        view.top_errors = {{"driver_lookup: timeout after 5000 ms", 9, {"7f3a", "81c2"}},
+                           {"tool schedule_trip not found\nforged", 3, {}}};
+        const std::string page = flat(text::status_page(view));
+        CHECK(
+            has(page, "Errors 9x driver_lookup: timeout after 5000 ms req 7f3a req 81c2 3x tool"));
+        CHECK_FALSE(has(text::status_page(view), "\nforged"));
         CHECK(has(page, "ROLLED BACK 0 % on wa-webhook-unified was 50 %, week5"));
         CHECK(has(page, "Why criterion errors, agent rides: 12 of 126 requests failed"));
         CHECK(has(page, "errors, agent rides: 22 of 5,510 requests failed"));

@@ -37,6 +37,16 @@ std::string evidence_lines(const View& view, const Paper& paper) {
     return page + continued(words, paper);
 }
 
+std::string error_lines(const View& view, const Paper& paper) {
+    std::string page;
+    for (const TopError& error : view.top_errors) {
+        std::string words = number(error.times) + "x  " + error.message;
+        for (const std::string& id : error.request_ids) words += "  req " + id;
+        page += page.empty() ? labelled("Errors", words, paper) : continued(words, paper);
+    }
+    return page;
+}
+
 std::string legacy_words(const View& view) {
     std::string words;
     const auto signals = signals_of(view.policy);
@@ -101,7 +111,7 @@ std::string over_page(const View& view, const Paper& paper) {
     const TimePoint at = rollout.rolled_back_at.value_or(rollout.changed_at);
     std::string page = heading(view, paper) + "\n";
     page += labelled("Why", rollout.reason, paper);
-    if (!finished) page += evidence_lines(view, paper);
+    if (!finished) page += evidence_lines(view, paper) + error_lines(view, paper);
     page += labelled("By",
                      rollout.changed_by + ", " + moment(at) + ", revision " +
                          number(static_cast<std::int64_t>(rollout.revision)),

@@ -272,6 +272,15 @@ json::object object_of(const View& view, bool with_criteria) {
     object["applied"] = rollout.applied ? percent(*rollout.applied) : json::value(nullptr);
     object["served"] = served_of(view);
     object["route_progress"] = text_of(view.route_progress);
+    json::array errors;
+    for (const TopError& error : view.top_errors) {
+        json::array ids;
+        for (const std::string& id : error.request_ids) ids.emplace_back(text_of(id));
+        errors.push_back(json::object{{"message", text_of(error.message)},
+                                      {"times", error.times},
+                                      {"request_ids", std::move(ids)}});
+    }
+    object["top_errors"] = std::move(errors);
     object["router_error"] = text_of(view.router_error);
     object["bake"] = bake_of(view);
     object["soak"] =

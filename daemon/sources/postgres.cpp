@@ -50,15 +50,15 @@ public:
         });
     }
 
-    std::vector<MetricSource::TopError> top_errors(TimePoint from, TimePoint to) {
+    std::vector<TopError> top_errors(TimePoint from, TimePoint to) {
         return with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            peek_limits);
             if (!table_) check(snapshot);
-            std::vector<MetricSource::TopError> all;
+            std::vector<TopError> all;
             const auto errors = snapshot.run(pg::top_errors(*table_), from, to, policy_.canary);
             for (int row = 0; row < errors.size(); ++row) {
-                MetricSource::TopError error;
+                TopError error;
                 const std::string message = errors.text(row, 0);
                 error.message = escaped(message);
                 error.times = errors.integer(row, 1);

@@ -61,14 +61,14 @@ public:
         });
     }
 
-    std::vector<MetricSource::TopError> top_errors(TimePoint from, TimePoint to, const Stop& stop) {
+    std::vector<TopError> top_errors(TimePoint from, TimePoint to, const Stop& stop) {
         return with_file(stop, [&] {
             const sqlite::Transaction snapshot(*database_, sqlite::Transaction::Kind::deferred);
-            std::vector<MetricSource::TopError> all;
+            std::vector<TopError> all;
             sqlite::Statement errors =
                 database_->query(sql::top_errors(table_), from, to, policy_.canary);
             while (errors.step()) {
-                MetricSource::TopError error;
+                TopError error;
                 const std::string message = errors.text(0);
                 error.message = escaped(message);
                 error.times = errors.integer(1);

@@ -59,11 +59,6 @@ public:
     /// The source's own clock.
     virtual Async<TimePoint> watermark() = 0;
     /// For people, after the route has moved: the most frequent error texts of the canary.
-    struct TopError {
-        std::string message;
-        std::int64_t times = 0;
-        std::vector<std::string> request_ids;  // at most two
-    };
     virtual Async<std::vector<TopError>> top_errors(TimePoint from, TimePoint to) = 0;
 };
 

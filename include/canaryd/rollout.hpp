@@ -25,6 +25,13 @@ struct Served {
     std::string reason;
 };
 
+/// One of the canary's most frequent error texts, with requests to look up.
+struct TopError {
+    std::string message;
+    std::int64_t times = 0;
+    std::vector<std::string> request_ids;  // at most two
+};
+
 namespace event {
 struct Started {
     std::string id;           // the rollout's id, chosen by the controller

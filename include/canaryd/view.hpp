@@ -23,6 +23,7 @@ struct View {
     std::vector<std::string> remarks;  // of the newest look
     std::size_t owed = 0;              // notices not sent yet
     std::string notify_error;
+    std::vector<TopError> top_errors;  // of the hour before a rollback, once the route has moved
     TimePoint now;
 };
 
