@@ -4,6 +4,7 @@
 #include <set>
 
 #include "canaryd/text.hpp"
+#include "tests/simulation/raises.hpp"
 #include "tests/simulation/world.hpp"
 
 namespace canaryd::simulation {
@@ -11,13 +12,19 @@ namespace {
 
 class Checker {
 public:
-    explicit Checker(const Run& run)
-        : run_(run), policy_(*parse_policy(run.policy_texts.front(), "sim.yaml").policy) {}
+    explicit Checker(const Run& run) : run_(run) {
+        for (const JournalEntry& entry : run.journal) {
+            if (entry.revision != 1) continue;
+            const auto& started = std::get<event::Started>(entry.event.what);
+            policies_[entry.rollout] = *parse_policy(started.policy_text, "sim.yaml").policy;
+        }
+    }
 
     std::vector<std::string> all() {
         if (!run_.died.empty()) broken("the daemon died: " + run_.died);
         raises_were_committed_first();
         weights_follow_the_ladder();
+        engine_raises_by_its_own_word();
         engine_raises_only_on_proof();
         rollbacks_latch_and_complete();
         nothing_rises_while_paused();
@@ -40,6 +47,10 @@ private:
                std::to_string(static_cast<double>(trace.steady.time_since_epoch().count()) /
                               86'400'000.0) +
                ", revision " + std::to_string(trace.revision) + ")";
+    }
+    /// What the rollout was started with: the journal has its text.
+    [[nodiscard]] const Policy& policy_of(const Decided& decided) const {
+        return policies_.at(decided.id);
     }
     template <class Kind>
     [[nodiscard]] bool is(std::size_t entry) const {
@@ -77,7 +88,7 @@ private:
             }
             const Weight weight = next.desired;
             if (weight > before) {
-                const auto& steps = policy_.steps;
+                const auto& steps = policy_of(next).steps;
                 std::size_t step = 0;
                 while (step < steps.size() && steps[step].weight != weight) ++step;
                 if (step == steps.size()) {
@@ -91,8 +102,9 @@ private:
         }
     }
 
-    // G02, G03, G04: the engine raises only on a look that arrived, proven, after its bake.
-    void engine_raises_only_on_proof() {
+    // G02, G03, G04: the engine raises on a look that arrived, and itself calls it proven and
+    // baked.
+    void engine_raises_by_its_own_word() {
         for (std::size_t i = 1; i < run_.decided.size(); ++i) {
             const Decided& next = run_.decided[i];
             if (next.id == run_.decided[i - 1].id && next.desired <= run_.decided[i - 1].desired) {
@@ -107,9 +119,15 @@ private:
             const Look& look = std::get<event::Looked>(run_.journal[i].event.what).look;
             if (!look.error.empty()) broken("G03: raised on a look without evidence");
             if (!next.proven) broken("G02: raised without proof");
-            if (next.baked < policy_.steps[next.step].bake) broken("G02: raised before its bake");
+            const Policy& policy = policy_of(next);
+            if (next.baked < policy.steps[next.step].bake) broken("G02: raised before its bake");
             if (next.held || next.paused) broken("G07: raised while held or paused");
         }
+    }
+
+    // G02, G03, G04, G07, G10, G21: and it was so, counted again from what the world handed out.
+    void engine_raises_only_on_proof() {
+        for (const std::string& what : unearned_raises(run_, policies_)) broken(what);
     }
 
     // G05, G08, G09: for ever, and in the end at the router.
@@ -226,7 +244,8 @@ private:
                 entered = trace.steady;
             }
             // A look that ends now may have begun one interval and a settle before the entry.
-            const Duration slack = policy_.settle + 3 * policy_.evaluate_every;
+            const Policy& policy = policy_of(next);
+            const Duration slack = policy.settle + 3 * policy.evaluate_every;
             if (next.baked > trace.steady - entered + slack) {
                 broken("G20: more bake than time passed" + at(trace));
                 return;
@@ -259,9 +278,9 @@ private:
         Rollout rollout;
         for (std::size_t i = 0; i < run_.journal.size(); ++i) {
             const JournalEntry& entry = run_.journal[i];
-            if (entry.revision == 1) rollout = Rollout{};
-            const Transition again = step(rollout, entry.event, policy_);
             const Decided& recorded = run_.decided[i];
+            if (entry.revision == 1) rollout = Rollout{};
+            const Transition again = step(rollout, entry.event, policy_of(recorded));
             if (again.reason != entry.reason || again.refused != entry.refused ||
                 again.next.desired != recorded.desired || again.next.baked != recorded.baked ||
                 again.next.ln_m != recorded.ln_m || again.next.status != recorded.status) {
@@ -274,7 +293,7 @@ private:
     }
 
     const Run& run_;
-    Policy policy_;
+    std::map<std::string, Policy> policies_;  // by rollout
     std::vector<std::string> broken_;
 };
 

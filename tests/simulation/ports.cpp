@@ -133,6 +133,10 @@ private:
             if (k > 0) total.events[i].first.push_back({block, k});
             if (who == Population::canary) total.bursts.push_back({k, k});
         }
+        if (who == Population::canary) {
+            world_.run.answers.push_back({ask.from, ask.to, total.requests, total.events[0].raw,
+                                          total.events[1].raw, world_.run.traces.size()});
+        }
         look.on_time.push_back(std::move(total));
     }
 

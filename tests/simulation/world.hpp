@@ -78,6 +78,14 @@ struct Trace {
     bool source_was_dead = false;  // at that moment
 };
 
+/// What the source handed out for one closed interval: the canary's totals. Kept by the world, so
+/// that what the engine made of them can be counted again.
+struct Answer {
+    TimePoint from, to;
+    std::int64_t requests = 0, failed = 0, slow = 0;
+    std::size_t traces = 0;  // how many there were when it was given
+};
+
 /// What one journal entry decided.
 struct Decided {
     std::string id;
@@ -94,6 +102,7 @@ struct Decided {
 struct Run {
     Plan plan;
     std::vector<Trace> traces;
+    std::vector<Answer> answers;
     std::vector<JournalEntry> journal;
     std::vector<Decided> decided;  // beside the journal, same order
     std::vector<std::string> policy_texts;
