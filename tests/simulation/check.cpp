@@ -34,6 +34,7 @@ public:
         nothing_acts_on_an_unknown_outcome();
         bake_is_never_longer_than_time();
         rollbacks_are_told();
+        routes_come_before_notices();
         journal_replays();
         return std::move(broken_);
     }
@@ -268,6 +269,43 @@ private:
             if (sent + ambiguous == 0) broken("G26: a rollback was never told");
             if (crashes == 0 && run_.plan.store_full_for == Duration{0} && sent > 1) {
                 broken("G26: a rollback was told twice without any ambiguity");
+            }
+        }
+    }
+
+    // G27: people hear of a rollback after the router got its order, however they are told. Not
+    // asked where the daemon could not know better: the router failed since it last took an order,
+    // or a hand moved the row.
+    void routes_come_before_notices() {
+        using Revision = std::pair<std::string, std::uint64_t>;
+        std::map<std::string, Revision> notices;
+        std::map<Revision, bool> lowered;
+        for (const Owed& owed : run_.all_owed) {
+            const Message& message = owed.message;
+            if (message.notice.kind != Notice::Kind::rolled_back) continue;
+            notices[message.id] = {message.rollout, message.revision};
+            lowered[{message.rollout, message.revision}] = false;
+        }
+        Weight served = nobody;
+        bool unclear = false;
+        for (const Trace& trace : run_.traces) {
+            const bool moved = trace.kind == Trace::Kind::route || trace.kind == Trace::Kind::hand;
+            if (moved) served = trace.weight;
+            if (trace.kind == Trace::Kind::route) unclear = false;
+            if (trace.kind == Trace::Kind::hand || trace.kind == Trace::Kind::route_failed) {
+                unclear = true;
+            }
+            const bool excused = unclear || served == nobody;
+            if (trace.kind == Trace::Kind::commit) {
+                const auto decided = lowered.find({trace.rollout, trace.revision});
+                if (decided != lowered.end()) decided->second = excused;
+            } else if (excused) {
+                for (auto& [revision, down] : lowered) down = true;
+            }
+            if (trace.kind != Trace::Kind::sent && trace.kind != Trace::Kind::ambiguous) continue;
+            const auto told = notices.find(trace.what);
+            if (told != notices.end() && !lowered[told->second]) {
+                broken("G27: a rollback was told before its route was ordered" + at(trace));
             }
         }
     }

@@ -181,9 +181,7 @@ public:
 
     Async<> set(Order order) override {
         const double share = world_.plan.router_fails;
-        if (dead() || world_.fails(share / 2)) {
-            throw std::runtime_error("simulated: router is not there");
-        }
+        if (dead() || world_.fails(share / 2)) fail("router is not there");
         Served& served = world_.run.served;
         const bool old = order.revision < served.revision && order.weight >= served.weight;
         if (!old) {
@@ -197,14 +195,12 @@ public:
             world_.run.served_until = order.valid_until;
         }
         // Applied, and the answer is lost.
-        if (world_.fails(share / 2)) throw std::runtime_error("simulated: no answer from router");
+        if (world_.fails(share / 2)) fail("no answer from router");
         co_return;
     }
 
     Async<Served> read(std::string) override {
-        if (dead() || world_.fails(world_.plan.router_fails / 2)) {
-            throw std::runtime_error("simulated: router is not there");
-        }
+        if (dead() || world_.fails(world_.plan.router_fails / 2)) fail("router is not there");
         Served served = world_.run.served;
         const auto& until = world_.run.served_until;
         if (until && world_.clock.now() >= *until) served.weight = nobody;
@@ -212,6 +208,10 @@ public:
     }
 
 private:
+    [[noreturn]] void fail(const std::string& what) {
+        world_.note(Trace::Kind::route_failed);
+        throw std::runtime_error("simulated: " + what);
+    }
     bool dead() { return world_.within(world_.plan.router_dead_at, world_.plan.router_dead_for); }
 
     World& world_;

@@ -59,6 +59,7 @@ struct Trace {
         commit,        // a journal entry became durable
         commit_error,  // the store threw; the entry may be durable all the same
         route,         // the router took an order
+        route_failed,  // the router threw: at a set, with or without taking the order, or a read
         hand,          // somebody else changed the route
         sent,          // the notifier delivered
         ambiguous,     // the notifier delivered and said that it did not
