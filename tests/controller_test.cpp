@@ -19,7 +19,6 @@ constexpr Duration day = std::chrono::hours{24};
 Plan calm() {
     Plan plan;
     plan.seed = 4242;
-    plan.often = true;
     return plan;
 }
 
@@ -150,6 +149,27 @@ TEST_SUITE("controller") {
         });
         REQUIRE(lowered(result) < result.traces.size());
         CHECK(lowered(result) < told);
+    }
+
+    TEST_CASE("an edited policy, offered again and again, changes nothing that runs") {
+        Plan plan = calm();
+        plan.edited_at = 1 * day;
+        plan.crashes_per_day = 1;  // it is offered after each of them
+        SUBCASE("loosened") {}
+        SUBCASE("broken") {
+            plan.edit_is_broken = true;
+        }
+        const Run result = run(plan, 12);
+        const auto offered = std::count_if(
+            result.journal.begin(), result.journal.end(), [](const JournalEntry& entry) {
+                return entry.refused && std::holds_alternative<event::Started>(entry.event.what);
+            });
+        CHECK((offered > 0) != plan.edit_is_broken);  // a broken one is no start at all
+        CHECK(result.decided.back().desired == Weight{5'000});
+        for (const Decided& decided : result.decided) {
+            CHECK((decided.desired == nobody || decided.desired == Weight{1'000} ||
+                   decided.desired == Weight{5'000}));
+        }
     }
 
     TEST_CASE("no metrics for thirty days: nothing rises, somebody is told, and it heals") {

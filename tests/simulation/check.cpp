@@ -26,6 +26,7 @@ public:
         weights_follow_the_ladder();
         engine_raises_by_its_own_word();
         engine_raises_only_on_proof();
+        edits_change_nothing_that_runs();
         rollbacks_latch_and_complete();
         nothing_rises_while_paused();
         hands_are_not_repaired_upwards();
@@ -129,6 +130,21 @@ private:
     // G02, G03, G04, G07, G10, G21: and it was so, counted again from what the world handed out.
     void engine_raises_only_on_proof() {
         for (const std::string& what : unearned_raises(run_, policies_)) broken(what);
+    }
+
+    // G10: a start under the name of what runs is refused and moves nothing. That weights and bakes
+    // stay those of the text that the rollout was started with, every check of a raise sees: it
+    // reads that text from the journal.
+    void edits_change_nothing_that_runs() {
+        for (std::size_t i = 1; i < run_.decided.size(); ++i) {
+            const JournalEntry& entry = run_.journal[i];
+            if (!is<event::Started>(i) || entry.revision == 1) continue;
+            if (!entry.refused) broken("G10: started anew while it ran: " + entry.reason);
+            if (run_.decided[i - 1].id != entry.rollout) continue;
+            if (run_.decided[i].desired != run_.decided[i - 1].desired) {
+                broken("G10: an edited policy moved a running rollout: " + entry.reason);
+            }
+        }
     }
 
     // G05, G08, G09: for ever, and in the end at the router.

@@ -22,9 +22,6 @@ void plan_traffic(Plan& plan, Random& random) {
     plan.error_rate = pick(random, {0.0, 0.002, 0.004, 0.005});
     plan.slow_rate = pick(random, {0.0, 0.01, 0.018});
     plan.diurnal = random.chance(0.3);
-    plan.often = random.chance(0.25);
-    plan.peeks = random.chance(0.08);
-    plan.blind_rolls_back = random.chance(0.1);
 }
 
 void plan_canary(Plan& plan, Random& random) {
@@ -67,6 +64,9 @@ Plan Plan::of(std::uint64_t seed) {
     plan.seed = seed;
     Random random(seed * 0x2545f4914f6cdd1dULL + 1);
     plan_traffic(plan, random);
+    const bool edits = random.chance(0.25);
+    plan.edit_is_broken = random.chance(0.25);
+    plan.blind_rolls_back = random.chance(0.1);
     plan_canary(plan, random);
     plan_ports(plan, random);
     if (random.chance(0.4)) plan.crashes_per_day = random.between(0.1, 4);
@@ -74,22 +74,25 @@ Plan Plan::of(std::uint64_t seed) {
     if (random.chance(0.15)) plan.hands_per_week = random.between(0.2, 2);
     if (random.chance(0.15)) plan.clock_jumps_per_week = random.between(0.2, 2);
     if (random.chance(0.15)) plan.suspends_per_week = random.between(0.2, 2);
+    if (edits) plan.edited_at = days(random.between(0.01, 40));
     return plan;
 }
 
 std::string Plan::describe() const {
-    char text[400];
+    char text[500];
     std::snprintf(text, sizeof text,
                   "canary %g/min, errors %g %%, fault %g (agent %d) from day %.2f for %.0f min, "
                   "outage %g at day %.2f, source fails %.2f, router %.2f, notifier %.2f, store "
                   "%.4f, crashes %.1f/d, commands %.1f/d, hands %.1f/w, jumps %.1f/w, suspends "
-                  "%.1f/w%s",
+                  "%.1f/w, policy edited at day %.2f%s",
                   canary_per_minute, 100 * error_rate, fault_rate, fault_agent,
                   static_cast<double>(fault_at.count()) / 86'400'000,
                   static_cast<double>(fault_for.count()) / 60'000, outage_rate,
                   static_cast<double>(outage_at.count()) / 86'400'000, source_fails, router_fails,
                   notifier_fails, store_unknown, crashes_per_day, commands_per_day, hands_per_week,
-                  clock_jumps_per_week, suspends_per_week, peeks ? ", peeks" : "");
+                  clock_jumps_per_week, suspends_per_week,
+                  static_cast<double>(edited_at.count()) / 86'400'000,
+                  edit_is_broken ? ", broken" : "");
     return text;
 }
 

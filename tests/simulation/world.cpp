@@ -8,12 +8,7 @@
 namespace canaryd::simulation {
 namespace {
 
-std::string policy_text(const Plan& plan) {
-    return std::string(R"(name: sim
-canary: new
-baseline: [old]
-source: {kind: sqlite, connection: metrics}
-steps:
+constexpr const char* as_agreed = R"(steps:
   - {name: week4, weight: 10%, bake: 7d}
   - {name: week5, weight: 50%, bake: 7d}
   - {name: week6, weight: 100%, bake: 7d}
@@ -21,6 +16,25 @@ criteria:
   - {name: errors, metric: error_rate, below: 1%}
   - {name: latency, metric: latency_p95, below: 2s}
   - {name: success, metric: success_rate, above: 99%}
+)";
+/// In a hurry: whatever of it came into force would show in weights and bakes.
+constexpr const char* loosened = R"(steps:
+  - {name: soon, weight: 20%, bake: 6h}
+  - {name: sooner, weight: 60%, bake: 6h}
+  - {name: now, weight: 100%, bake: 6h}
+criteria:
+  - {name: errors, metric: error_rate, below: 5%}
+  - {name: latency, metric: latency_p95, below: 5s}
+)";
+constexpr const char* broken = R"(steps:
+  - {name: week4, weight: lots, bake: 7}
+)";
+
+std::string policy_text(const Plan& plan, const char* steps_and_criteria) {
+    return std::string(R"(name: sim
+canary: new
+baseline: [old]
+source: {kind: sqlite, connection: metrics}
 triggers:
   - {name: error-burst, metric: error_rate, above: 20%, over: 5m, for: 1 of 1 looks, at_least: 10 failures}
   - {name: agent-down, metric: success_rate, each: agent, below: 5%, over: 30m, for: 1 of 1 looks}
@@ -29,9 +43,9 @@ segments:
 segment_seen: {requests: 20, users: 4, if_not: ask}
 notify: [{kind: slack, connection: ops}]
 finish: {soak: 30d}
-)") +
+)") + steps_and_criteria +
            "router: {kind: sql, connection: route, exposure_lease: " + plan.lease + "}\n" +
-           "peek_every: " + (plan.peeks ? "15s" : "5m") + "\n" +
+           "peek_every: 5m\n" +
            "blind: {hold_after: 15m, rollback_after: " + (plan.blind_rolls_back ? "2d" : "never") +
            "}\n";
 }
@@ -57,11 +71,10 @@ struct Daemon {
 
 class Theatre {
 public:
-    explicit Theatre(const Plan& plan) : world_(plan) {}
+    explicit Theatre(const Plan& plan) : world_(plan), policy_file_(policy_text(plan, as_agreed)) {}
 
     Run play(int days) {
         world_.began = world_.clock.steady();
-        world_.run.policy_texts.push_back(policy_text(world_.plan));
         begin();
         start_rollout();
         const Plan& plan = world_.plan;
@@ -70,6 +83,9 @@ public:
         every(plan.hands_per_week / 7, [this] { hand(); });
         every(plan.clock_jumps_per_week / 7, [this] { jump(); });
         every(plan.suspends_per_week / 7, [this] { sleep(); });
+        if (plan.edited_at > Duration{0}) {
+            world_.clock.call_at(world_.began + plan.edited_at, [this] { edit_policy(); });
+        }
         const std::chrono::hours length{24 * days};
         live_until(world_.began + length);
         world_.healed = true;
@@ -84,6 +100,7 @@ private:
     void begin() {
         world_.note(Trace::Kind::start);
         daemon_ = std::make_unique<Daemon>(world_);
+        offer_policy();
     }
 
     void kill() {
@@ -163,10 +180,22 @@ private:
 
     void start_rollout() {
         Controller& controller = *daemon_->controller;
-        asio::co_spawn(
-            *daemon_->io,
-            controller.start(world_.run.policy_texts.front(), "sim.yaml", {"alice", "operator"}),
-            [](const std::exception_ptr&, const Transition&) {});
+        asio::co_spawn(*daemon_->io,
+                       controller.start(policy_file_, "sim.yaml", {"alice", "operator"}),
+                       [](const std::exception_ptr&, const Transition&) {});
+    }
+
+    /// The daemon reads no policy's file: what stands in it comes with a start, or not at all.
+    void edit_policy() {
+        edited_ = true;
+        policy_file_ = policy_text(world_.plan, world_.plan.edit_is_broken ? broken : loosened);
+        offer_policy();
+    }
+
+    /// Somebody believes that a start under the same name brings the edit to what runs.
+    void offer_policy() {
+        if (!edited_ || world_.durable.empty() || world_.durable.back().rollout.over()) return;
+        start_rollout();
     }
 
     void command() {
@@ -269,6 +298,8 @@ private:
     }
 
     World world_;
+    std::string policy_file_;
+    bool edited_ = false;
     std::vector<std::shared_ptr<std::function<void()>>> repeats_;
     std::unique_ptr<Daemon> daemon_;
     std::int64_t fuse_ = 0;

@@ -24,8 +24,6 @@ struct Plan {
     double error_rate = 0.004;
     double slow_rate = 0.018;
     bool diurnal = false;
-    bool often = false;  // looks every 5 minutes, else every 15: three times as quick
-    bool peeks = false;
     bool blind_rolls_back = false;
     std::string lease = "\"off\"";  // exposure_lease
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
@@ -37,6 +35,9 @@ struct Plan {
     double outage_rate = 0;
     Duration outage_at{0};
     Duration outage_for{0};
+    // Somebody edits the policy's file, never back, and offers it at once and after each restart.
+    Duration edited_at{0};
+    bool edit_is_broken = false;  // else it is looser
     // Ports that fail.
     double source_fails = 0, router_fails = 0, notifier_fails = 0, store_unknown = 0;
     Duration source_dead_at{0}, source_dead_for{0};
@@ -106,7 +107,6 @@ struct Run {
     std::vector<Answer> answers;
     std::vector<JournalEntry> journal;
     std::vector<Decided> decided;  // beside the journal, same order
-    std::vector<std::string> policy_texts;
     std::vector<Owed> all_owed;
     std::optional<TimePoint> served_until;
     Served served;           // at the end, after every fault has healed
