@@ -17,6 +17,25 @@ bool VirtualClock::advance() {
     return alarms_.ring_one(steady_);
 }
 
+bool World::near_a_fault() const {
+    constexpr Duration hour = std::chrono::hours{1};
+    const auto near = [&](Duration at, Duration length) {
+        return length > Duration{0} &&
+               (within(at - hour, 2 * hour) || within(at + length - hour, 2 * hour));
+    };
+    return near(plan.fault_at, plan.fault_for) || near(plan.outage_at, plan.outage_for);
+}
+
+SteadyPoint World::next_look(SteadyPoint at) const {
+    const SteadyPoint now = clock.steady();
+    if (at - now != defaults_.peek_every || durable.empty()) return at;
+    const Duration every = defaults_.evaluate_every;
+    const TimePoint due = durable.back().rollout.last_look + every + defaults_.settle;
+    // A look that is overdue failed: it is tried again after one interval.
+    const Duration wait = due > clock.now() ? due - clock.now() : every;
+    return now + std::clamp(wait, defaults_.peek_every, every);
+}
+
 Trace& World::note(Trace::Kind kind) {
     Trace trace;
     trace.kind = kind;

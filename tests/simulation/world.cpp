@@ -45,7 +45,6 @@ notify: [{kind: slack, connection: ops}]
 finish: {soak: 30d}
 )") + steps_and_criteria +
            "router: {kind: sql, connection: route, exposure_lease: " + plan.lease + "}\n" +
-           "peek_every: 5m\n" +
            "blind: {hold_after: 15m, rollback_after: " + (plan.blind_rolls_back ? "2d" : "never") +
            "}\n";
 }
