@@ -26,7 +26,7 @@ criteria:
   - {name: errors, metric: error_rate, below: 5%}
   - {name: latency, metric: latency_p95, below: 5s}
 )";
-constexpr const char* broken = R"(steps:
+constexpr const char* misspelt = R"(steps:
   - {name: week4, weight: lots, bake: 7}
 )";
 
@@ -187,7 +187,7 @@ private:
     /// The daemon reads no policy's file: what stands in it comes with a start, or not at all.
     void edit_policy() {
         edited_ = true;
-        policy_file_ = policy_text(world_.plan, world_.plan.edit_is_broken ? broken : loosened);
+        policy_file_ = policy_text(world_.plan, world_.plan.edit_is_broken ? misspelt : loosened);
         offer_policy();
     }
 
