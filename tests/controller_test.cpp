@@ -105,6 +105,20 @@ TEST_SUITE("controller") {
         CHECK(rollback_committed(result) < lowered(result));
     }
 
+    TEST_CASE("a burst of failures is found by a peek and does not wait for the next look") {
+        Plan plan = calm();
+        plan.fault_rate = 0.5;
+        plan.fault_at = 2 * day;
+        plan.fault_for = 60 * day;
+        const Run result = run(plan, 3);
+        const auto rolled_back = std::find_if(
+            result.decided.begin(), result.decided.end(),
+            [](const Decided& decided) { return decided.status == Status::rolled_back; });
+        REQUIRE(rolled_back != result.decided.end());
+        const auto entry = static_cast<std::size_t>(rolled_back - result.decided.begin());
+        CHECK(std::holds_alternative<event::Peeked>(result.journal[entry].event.what));
+    }
+
     TEST_CASE("a store that is full stops every raise, not a rollback, which is recorded late") {
         Plan plan = calm();
         plan.fault_rate = 0.5;
