@@ -325,6 +325,10 @@ def without_a_daemon_it_is_2_and_says_what_helps(world):
     result = world.ctl("rollback", "shop")
     expect(result.code == 2, "rollback: unreachable", result)
     expect("rollback --direct shop" in result.err, "names --direct", result)
+    expect("sqlite3 ROUTE_FILE" in result.err and "select canaryd.rollback(" in result.err,
+           "without the settings both kinds of route are told", result)
+    any_one = world.ctl("rollback")
+    expect("--direct NAME" in any_one.err and "name = 'NAME'" in any_one.err, "to fill in", any_one)
 
 
 PLANNED = """\
@@ -632,11 +636,11 @@ def rollback_past_a_dead_daemon(world):
     expect(code == 0, "SIGTERM ends in 0", code)
     expect(world.route("shop")[0] == 1000, "a stopped daemon moves nobody")
     expect(world.ctl("rollback").code == 2, "without --direct it is unreachable")
-    result = world.ctl("rollback", "--direct", "shop", "--config", world.config, "--reason",
+    result = world.ctl("rollback", "--direct", "shop-2", "--config", world.config, "--reason",
                        "it's 3 am")
-    expect(result.code == 0, "--direct", result)
+    expect(result.code == 0, "--direct, by the rollout's id", result)
     expect("users are on legacy" in result.out and "it''s 3 am" in result.out, "the SQL", result)
-    weight, revision, by, reason = world.route("shop")
+    weight, _, by, reason = world.route("shop")
     expect((weight, by, reason) == (0, ME, "it's 3 am"), "signed", world.route("shop"))
     world.start_daemon()
     wait_for("the start records it", lambda: world.view("shop-2")["state"] == "ROLLED BACK")
@@ -646,13 +650,33 @@ def rollback_past_a_dead_daemon(world):
     expect(world.ctl("verify").code == 0, "the journal stays provable")
 
 
-def direct_also_works_beside_a_running_daemon(world):
+def the_sql_for_a_dead_daemon_moves_everybody_back(world):
     expect(world.ctl("start", "shop.yaml").code == 0, "shop-3")
     world.wait_for_weight("shop-3", 10)
+    world.stop_daemon()
+    result = world.ctl("rollback", "shop", "--config", world.config, "--reason", "it's 4 am")
+    route = world.folder / "route.db"
+    expect(result.code == 2 and f"By hand: sqlite3 {route}\n" in result.err, "the file", result)
+    expect("psql" not in result.err, "and no other database's words", result)
+    expect(world.route("shop")[0] == 1000, "printing moves nobody", world.route("shop"))
+    sql = result.err[result.err.index("UPDATE canaryd_route"):]
+    with contextlib.closing(sqlite3.connect(route, timeout=30)) as database, database:
+        answer = database.execute(sql[:sql.index(";") + 1]).fetchall()
+    expect(answer == [("shop", 0)], "it answers what it did", answer)
+    world.start_daemon()
+    wait_for("the start records it", lambda: world.view("shop-3")["state"] == "ROLLED BACK")
+    page = world.ctl("status", "shop-3")
+    expect(page.code == 3 and f"past the daemon by {ME}: it's 4 am" in page.flat, "whose", page)
+    expect(world.route("shop")[0] == 0, "and does not rise", world.route("shop"))
+
+
+def direct_also_works_beside_a_running_daemon(world):
+    expect(world.ctl("start", "shop.yaml").code == 0, "shop-4")
+    world.wait_for_weight("shop-4", 10)
     result = world.ctl("rollback", "--direct", "--route", world.folder / "route.db", "shop",
                        "--json")
     expect(result.code == 0 and json.loads(result.out)["was"] == 10, "--route", result)
-    wait_for("the daemon takes it up", lambda: world.view("shop-3")["state"] == "ROLLED BACK")
+    wait_for("the daemon takes it up", lambda: world.view("shop-4")["state"] == "ROLLED BACK")
     expect(world.route("shop")[0] == 0, "it stays down", world.route("shop"))
     none = world.ctl("rollback", "--direct", "--route", world.folder / "none.db", "shop")
     expect(none.code == 1 and "none.db" in none.err, "no such route file", none)
@@ -689,6 +713,7 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          two_rollouts_have_to_be_told_apart, a_rollout_that_is_proven_finishes,
          rollback_says_so_after_the_read_back, history_tells_who_did_what,
          verify_proves_the_journal, rollback_past_a_dead_daemon,
+         the_sql_for_a_dead_daemon_moves_everybody_back,
          direct_also_works_beside_a_running_daemon, the_socket_can_be_named_in_three_ways,
          the_daemon_stops_in_order]
 

@@ -1,7 +1,9 @@
 // rollback: everybody to legacy, now. Through the daemon, or past it when it is down.
 #include <boost/asio/io_context.hpp>
 #include <chrono>
+#include <filesystem>
 #include <iostream>
+#include <sstream>
 #include <thread>
 
 #include "daemon/async.hpp"
@@ -29,6 +31,16 @@ struct Target {
     Connection connection;
 };
 
+/// A rollout's id will do as well, since that is what messages name: checkout-2 is of checkout,
+/// unless a policy has that very name.
+std::string policy_of(const Options& options, const std::string& asked) {
+    const std::string path = policy_path(options, asked);
+    const std::size_t dash = asked.find_last_not_of("0123456789");
+    const bool id = dash != std::string::npos && dash + 1 < asked.size() && asked[dash] == '-';
+    return id && !std::filesystem::exists(path) ? policy_path(options, asked.substr(0, dash))
+                                                : path;
+}
+
 Target target_of(const Options& options, const Rollback& asked) {
     if (!asked.route.empty()) {
         Connection file;
@@ -39,11 +51,11 @@ Target target_of(const Options& options, const Rollback& asked) {
     }
     if (asked.rollout.empty()) {
         throw Usage(
-            "which one? canaryctl rollback --direct POLICY, or without the policy's file: "
+            "which one? canaryctl rollback --direct NAME, or without the policy's file: "
             "canaryctl rollback --direct --route ROUTE_FILE NAME, or with PostgreSQL: canaryctl "
             "rollback --direct --database URL");
     }
-    const std::string path = policy_path(options, asked.rollout);
+    const std::string path = policy_of(options, asked.rollout);
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
     if (!parsed.policy) {
         print_problems(parsed.problems);
@@ -61,17 +73,49 @@ Target target_of(const Options& options, const Rollback& asked) {
     return {parsed.policy->name, found->second};
 }
 
-/// The same by hand, for a runbook: what `--direct` changes, in SQL.
-std::string sql_of(const Order& order) {
-    const std::string revision = std::to_string(order.revision);
-    const std::string now = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
-    return "INSERT INTO canaryd_route (name, weight, revision, valid_until, by, reason, "
-           "changed_at)\n  VALUES (" +
-           sql_text(order.name) + ", 0, " + revision + ", NULL, " + sql_text(order.by) + ", " +
-           sql_text(order.reason) + ",\n  " + now +
-           ")\n  ON CONFLICT (name) DO UPDATE SET weight = 0, revision = " + revision +
-           ", valid_until = NULL,\n  by = excluded.by, reason = excluded.reason, changed_at = "
-           "excluded.changed_at;";
+/// Who signs the row. The daemon's own name would make it an order of the daemon, and no person's.
+std::string signature() {
+    const std::string name = user_name();
+    return name == "canaryd" ? "canaryd's login" : name;
+}
+
+/// What `--direct` changes, for sqlite3 and a runbook: it asks for no revision.
+std::string sql_of(const std::string& name, const std::string& reason) {
+    return "UPDATE canaryd_route SET weight = 0, revision = revision + 1, valid_until = NULL,\n"
+           "  by = " +
+           sql_text(signature()) + ", reason = " + sql_text(reason) +
+           ",\n  changed_at = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)\n"
+           "  WHERE name = " +
+           sql_text(name) + " RETURNING name, weight;";
+}
+
+/// The ways that need no daemon. What cannot be read at this hour stands as a word to fill in.
+std::string ways_past_the_daemon(const Options& options, const Rollback& asked) {
+    Target target;
+    std::string trouble;
+    try {
+        if (!asked.rollout.empty()) target = target_of(options, asked);
+    } catch (const std::exception& error) {
+        trouble = "\nROUTE_FILE is not known here: " + std::string(error.what());
+        target.name = std::filesystem::path(asked.rollout).stem().string();
+    }
+    const std::string& kind = target.connection.kind;
+    const std::string name = target.name.empty() ? "NAME" : target.name;
+    const std::string file = kind == "sqlite" ? target.connection.path : "ROUTE_FILE";
+    const std::string reason = asked.reason.empty() ? "canaryd did not answer" : asked.reason;
+    std::string ways = "Move users back without it: canaryctl rollback --direct " +
+                       (asked.rollout.empty() ? "NAME" : asked.rollout);
+    if (kind != "postgres") {
+        ways += "\nWithout the policy's file: canaryctl rollback --direct --route " + file + " " +
+                name + "\nBy hand: sqlite3 " + file + "\n" + sql_of(name, reason);
+    }
+    if (kind != "sqlite") {
+        ways +=
+            "\nWith PostgreSQL: canaryctl rollback --direct --database URL, or in psql:\nselect "
+            "canaryd.rollback(" +
+            sql_text(reason) + (kind == "postgres" ? ", " + sql_text(name) : "") + ");";
+    }
+    return ways + trouble;
 }
 
 struct Written {
@@ -85,7 +129,7 @@ Async<Written> write_row(std::shared_ptr<Router> router, std::string name, std::
     written.order.name = name;
     written.order.weight = nobody;
     written.order.revision = written.before.revision + 1;
-    written.order.by = user_name();
+    written.order.by = signature();
     written.order.reason = reason.empty() ? "canaryctl rollback --direct" : reason;
     co_await router->set(written.order);
     written.after = co_await router->read(name);
@@ -130,19 +174,15 @@ int direct(const Options& options, const Rollback& asked) {
                                 {"weight", 0},
                                 {"revision", written.after.revision},
                                 {"by", written.after.by},
-                                {"sql", sql_of(written.order)}});
+                                {"sql", sql_of(target.name, written.order.reason)}});
         return done;
     }
     std::cout << escaped(target.name) << ": the route was " << text::weight(written.before.weight)
               << " and is 0 % now, read back: users are on legacy.\n"
               << "A running daemon records it at its next read-back, else the next start does.\n"
               << "By hand, on " << escaped(target.connection.path) << ":\n";
-    const std::string sql = sql_of(written.order);
-    for (std::size_t from = 0; from < sql.size();) {
-        const std::size_t end = std::min(sql.find('\n', from), sql.size());
-        std::cout << "  " << escaped(sql.substr(from, end - from)) << '\n';
-        from = end + 1;
-    }
+    std::istringstream sql(sql_of(target.name, written.order.reason));
+    for (std::string line; std::getline(sql, line);) std::cout << "  " << escaped(line) << '\n';
     return done;
 }
 
@@ -178,7 +218,7 @@ int say_when_served(const Options& options, const std::string& id) {
     const std::string trouble = string_of(view, "router_error");
     std::cout << "0 % is ordered and kept trying, but not read back yet"
               << (trouble.empty() ? "" : ": " + escaped(trouble)) << '\n'
-              << "Past the daemon: canaryctl rollback --direct POLICY\n";
+              << "Past the daemon: canaryctl rollback --direct NAME\n";
     return refused;
 }
 
@@ -203,13 +243,8 @@ int rollback(const Options& options, const Rollback& asked) {
     try {
         return through_daemon(options, asked);
     } catch (const http::Unreachable& error) {
-        throw http::Unreachable(std::string(error.what()) +
-                                "\nMove users back without it: canaryctl rollback --direct " +
-                                (asked.rollout.empty() ? "POLICY" : asked.rollout) +
-                                "\nWithout the policy's file: canaryctl rollback --direct "
-                                "--route ROUTE_FILE NAME"
-                                "\nWith PostgreSQL: canaryctl rollback --direct --database URL, or "
-                                "in psql: select canaryd.rollback('why');");
+        throw http::Unreachable(std::string(error.what()) + "\n" +
+                                ways_past_the_daemon(options, asked));
     }
 }
 
@@ -221,7 +256,7 @@ void add_rollback(CLI::App& app, const Options& options, int& code) {
         app.add_subcommand("rollback", "everybody to legacy, now and for good; asks for no reason");
     command
         ->add_option("rollout", asked->rollout,
-                     "the only one without; with --direct the policy's file or name")
+                     "the only one without; with --direct also the policy's file")
         ->type_name("ROLLOUT");
     command->add_option("--reason", asked->reason, "for the journal")->type_name("WHY");
     command->add_flag("--direct", asked->direct,
