@@ -12,6 +12,7 @@ import json
 import os
 import pty
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -258,6 +259,31 @@ def check_says_what_a_policy_does(world):
     for policy in sorted((ROOT / "policies").glob("*.yaml")):
         result = world.ctl("check", policy)
         expect(result.code == 0, f"{policy.name} passes check", result)
+
+
+def check_says_the_first_users_plan_on_a_page(world):
+    page = world.ctl("check", ROOT / "policies" / "unified-webhook.yaml")
+    expect(page.code == 0, "it is good", page)
+    expect(len(page.out.splitlines()) <= 70, "a page", len(page.out.splitlines()))
+    for words in ("7d + 7d + 30d = 44d at the earliest", "week4 10 %", "week5 50 %", "week6 100 %",
+                  "slack ops, channel #operations", "trigger error-burst", "trigger very-slow",
+                  "trigger agent-down", "trigger silent", "trigger agent-silent",
+                  "trigger dead-letters", "errors, success: failed requests"):
+        expect(words in page.flat, f"the page says {words}", page)
+
+
+def check_explain_has_every_field_of_the_reference(world):
+    """The fields of the first table of policies/README.md, each a line with its value."""
+    text = (ROOT / "policies" / "README.md").read_text()
+    table = text[text.index("## Every field"):text.index("### Criteria")]
+    fields = re.findall(r"^\| (?:\*\*)?`([^`]+)`", table, re.MULTILINE)
+    expect(len(fields) > 40 and "finish.soak" in fields, "the table is read", fields)
+    page = world.ctl("check", "--explain", ROOT / "policies" / "unified-webhook.yaml")
+    for field in fields:
+        line = rf"^  {re.escape(field).replace(re.escape('[]'), '[[]0[]]')} +\S"
+        expect(re.search(line, page.out, re.MULTILINE), f"--explain has {field}", page)
+    wide = [line for line in page.out.splitlines() if len(line) > 80 and "  hash " not in line]
+    expect(not wide, "80 columns, but for the hash", wide)
 
 
 def check_says_every_mistake_at_once(world):
@@ -700,7 +726,8 @@ def the_daemon_stops_in_order(world):
 
 
 STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_where_it_counts,
-         check_says_what_a_policy_does, check_says_every_mistake_at_once,
+         check_says_what_a_policy_does, check_says_the_first_users_plan_on_a_page,
+         check_explain_has_every_field_of_the_reference, check_says_every_mistake_at_once,
          plan_is_honest_about_low_traffic, plan_measures_legacys_own_table,
          aa_holds_legacy_against_itself, start_refuses_a_trigger_that_fires_by_chance,
          init_writes_a_policy_that_passes_check, init_asks_on_a_terminal,

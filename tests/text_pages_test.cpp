@@ -302,10 +302,21 @@ TEST_SUITE("text") {
         for (const char* words :
              {"evaluate_every 5m", "peek_every 15s", "warm_up 10m", "settle 30s",
               "false_rollback 1 %", "max_step 3 x bake", "suspicious 5 of 100",
-              "blind.rollback_after never", "finish.soak 30d"}) {
+              "blind.rollback_after never", "finish.soak 30d", "steps[0].weight 10 %",
+              "criteria[0] errors: error_rate, failed requests (errors and timeouts) below 1 %, "
+              "then rollback"}) {
             CAPTURE(words);
             CHECK(has(page, words));
         }
+    }
+
+    TEST_CASE("check --explain cuts nothing, however long a query is") {
+        Policy policy = plan();
+        policy.metrics.push_back({"dlq_added", "select count(*)\nfrom a " + std::string(300, 'x')});
+        const std::string page = text::policy_page(policy, true);
+        CHECK(has(page, "  confirm_without_baseline  20m\n"));
+        CHECK(has(page, "  metrics                   dlq_added: select count(*) from a\n"));
+        CHECK(has(page, std::string(300, 'x') + "\n"));
     }
 
     TEST_CASE("the requests that prove health are those of the gate itself") {
