@@ -280,7 +280,7 @@ def check_explain_has_every_field_of_the_reference(world):
     expect(len(fields) > 40 and "finish.soak" in fields, "the table is read", fields)
     page = world.ctl("check", "--explain", ROOT / "policies" / "unified-webhook.yaml")
     for field in fields:
-        line = rf"^  {re.escape(field).replace(re.escape('[]'), '[[]0[]]')} +\S"
+        line = rf"^  {re.escape(field.replace('[]', '[0]'))} +\S"
         expect(re.search(line, page.out, re.MULTILINE), f"--explain has {field}", page)
     wide = [line for line in page.out.splitlines() if len(line) > 80 and "  hash " not in line]
     expect(not wide, "80 columns, but for the hash", wide)
@@ -482,6 +482,35 @@ def start_begins_a_rollout(world):
     expect(again.code == 1, "one unfinished rollout a name", again)
     world.wait_for_weight("shop-1", 10)
     expect(world.route("shop")[0] == 1000, "the route is at 10 %", world.route("shop"))
+
+
+def an_edited_policy_changes_nothing_that_runs(world):
+    """Neither a reload nor a restart reads the file of a running rollout again."""
+    def pinned():
+        view = world.view("shop-1")
+        return (view["policy"]["hash"], view["step"], view["desired"], view["bake"]["of_s"],
+                view["soak"]["of_s"])
+
+    def reloads():
+        return (world.folder / "canaryd.log").read_text().count("configuration read again")
+
+    file = world.folder / "shop.yaml"
+    text, before, seen = file.read_text(), pinned(), reloads()
+    edited = text.replace("{weight: 10%, bake: 10m}, {weight: 50%, bake: 10m}",
+                          "{weight: 20%, bake: 1s}, {weight: 30%, bake: 1s}")
+    expect(edited != text, "the file will be another one")
+    file.write_text(edited.replace("soak: 10m", "soak: 11m"))
+    try:
+        world.daemon.send_signal(signal.SIGHUP)
+        wait_for("the settings are read again", lambda: reloads() > seen)
+        expect(pinned() == before, "a reload changes no rollout", before, pinned())
+        world.stop_daemon()
+        world.start_daemon()
+        expect(pinned() == before, "nor does a restart", before, pinned())
+        expect("Next: 50 %" in world.ctl("status").flat, "the next step is the old one")
+        world.wait_for_weight("shop-1", 10)
+    finally:
+        file.write_text(text)
 
 
 def status_is_a_page(world):
@@ -733,7 +762,8 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          init_writes_a_policy_that_passes_check, init_asks_on_a_terminal,
          without_a_daemon_it_is_2_and_says_what_helps,
          nothing_has_been_started_yet, two_daemons_on_one_store, start_begins_a_rollout,
-         status_is_a_page, colours_only_on_a_terminal, watch_goes_on_until_interrupted,
+         an_edited_policy_changes_nothing_that_runs, status_is_a_page,
+         colours_only_on_a_terminal, watch_goes_on_until_interrupted,
          explain_says_why_not_yet, pause_and_resume,
          extend_and_finish_and_ack_when_they_do_not_apply, promote_needs_proof_or_an_override,
          route_tells_a_users_side, notify_test_sends_to_every_channel,
