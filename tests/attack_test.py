@@ -26,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import preload
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "deploy" / "show"))
 # pylint: disable=wrong-import-position
@@ -93,13 +95,7 @@ class Battlefield(World):
         self.socket = self.state / "canaryd.sock"
         self.clock = self.folder / "clock"
         self.clock.write_text("0")
-        source, library = self.folder / "clock.c", self.folder / "clock.so"
-        source.write_text(CLOCK)
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        self.movable = bool(compiler) and subprocess.run(
-            [compiler, "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"],
-            check=False).returncode == 0
-        self.library = library
+        self.library = preload.made(self.folder, "clock", CLOCK)
 
     def close(self):
         self.stop_all()
@@ -119,7 +115,7 @@ class Battlefield(World):
     def run_daemon(self):
         command = [self.programs / "canaryd", "--config", self.folder / "canaryd.yaml",
                    "--state-dir", self.state]
-        if self.movable:
+        if self.library:
             command = ["env", f"LD_PRELOAD={self.library}", f"MOVED_CLOCK={self.clock}", *command]
         self.start("canaryd", command)
         until("canaryd is ready", 30, lambda: self.answers("/readyz"))
@@ -242,7 +238,7 @@ def route_row_deleted(world):
 
 def clock_moved(world):
     """Two hours forward, two back, two days forward, home; a raise has to be earned by time that passed."""
-    if not world.movable:
+    if not world.library:
         raise Skipped("cc is needed")
     before = world.view(NAME)
     for hours in (2, -2, 0, 48, 0):

@@ -8,11 +8,14 @@ At a random moment the daemon is killed and started again; now and then killed w
 Then: every acknowledged command, done or refused, is in the journal; revisions have no gap; step
 and bake are not below what was seen; a pause stays a pause, a rollback a rollback; the route row
 was never above an ordered weight and comes down to it; `canaryctl verify` finds nothing. Each
-trial is one case. Binaries by CANARYD and CANARYCTL, else from build/.
+trial is one case. The last one makes the disk of the store refuse to sync, which is as final as a
+kill: nothing is acknowledged and the daemon ends with 74. Binaries by CANARYD and CANARYCTL, else
+from build/. That last trial needs cc, else it is skipped.
 """
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -28,6 +31,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+import preload
 
 ROOT = Path(__file__).resolve().parent.parent
 CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
@@ -66,6 +71,31 @@ create table webhook_metrics (id integer primary key, webhook_name text not null
     agent_type text, started_at integer not null, completed_at integer, duration_ms integer,
     status text not null, error_message text, request_id text, created_at integer not null);
 create index webhook_metrics_by_time on webhook_metrics (webhook_name, created_at);
+"""
+
+
+# Only the store's files, and only while the file FAIL_SYNC is there.
+FAILING_SYNC = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int fdatasync(int file) {
+    static int (*real)(int);
+    char link[64], path[4096];
+    if (!real) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length < 0 ? 0 : length] = 0;
+    if (strstr(path, "/canaryd.db") && access(getenv("FAIL_SYNC"), F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return real(file);
+}
 """
 
 
@@ -147,12 +177,12 @@ class Daemon:
         (folder / "policy.yaml").write_text(POLICY)
         (folder / "canaryd.yaml").write_text(SETTINGS.format(folder=folder, port=free_port()))
 
-    def spawn(self):
+    def spawn(self, **more):
         with open(self.folder / "canaryd.log", "ab") as log:
             self.process = subprocess.Popen(
                 [CANARYD, "--config", str(self.folder / "canaryd.yaml"),
                  "--state-dir", str(self.folder)],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **more})
 
     def kill(self):
         if self.process is None:
@@ -341,6 +371,31 @@ class Crashes:
         self.check(dead_weight)
 
 
+    def sync_fails(self, library):
+        """A sync that failed leaves the outcome unknown: no answer, 74, and a start that reads."""
+        fault = self.folder / "fail-sync"
+        self.daemon.kill()
+        self.daemon.spawn(LD_PRELOAD=str(library), FAIL_SYNC=str(fault))
+        self.daemon.wait_ready()
+        self.start_if_over()
+        self.paused = None
+        rollout = self.last["id"]
+        fault.touch()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, answer = self.daemon.ask("POST", f"/api/v1/rollouts/{rollout}/pause",
+                                             {"reason": "on a disk that does not sync"})
+            if status != 503:
+                raise Broken(f"acknowledged without a sync: {status} {answer}")
+        code = self.daemon.process.wait(30)
+        if code != 74:
+            raise Broken(f"a sync that fails ends the daemon with {code}, not 74")
+        fault.unlink()
+        dead_weight = route_weight(self.folder)
+        self.daemon.spawn()
+        self.daemon.wait_ready()
+        self.check(dead_weight)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=8)
@@ -351,13 +406,19 @@ def main():
     crashes = Crashes(folder, random.Random(options.seed))
     feeder = Feeder(folder)
     feeder.start()
+    library = preload.made(folder, "failing-sync", FAILING_SYNC)
+    trials = [crashes.trial] * options.trials
+    if library:
+        trials.append(functools.partial(crashes.sync_fails, library))
+    else:
+        print("skipped: a disk that does not sync (cc is needed)")
     passed = failed = 0
     try:
         crashes.daemon.spawn()
         crashes.daemon.wait_ready()
-        for number in range(1, options.trials + 1):
+        for number, trial in enumerate(trials, 1):
             try:
-                crashes.trial()
+                trial()
                 passed += 1
             except (Broken, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
                 failed += 1
@@ -379,7 +440,7 @@ def main():
     print(f"{crashes.commands} commands given")
     if failed == 0:
         shutil.rmtree(folder)
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed" + ("" if library else ", 1 skipped"))
     return 0 if failed == 0 and passed > 0 else 1
 
 
