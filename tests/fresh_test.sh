@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Both commands of the README in an empty Debian 12, with nothing but a fresh clone of this
-# checkout's last commit; then once more without network, as an ordinary user, from another folder.
+# checkout's last commit; again, which has to build nothing; then both without network, as an ordinary
+# user, from another folder. There the show is left running, asked for its status and ended by what
+# it has printed.
 #
 # Needs root and debootstrap, else it is skipped. The empty system and the downloaded packages are
 # cached in ${XDG_CACHE_HOME:-~/.cache}/canaryd-tests; everything else is gone afterwards.
@@ -82,9 +84,40 @@ done
 exit $status
 SCRIPT
 
+# Runs the command as an ordinary user where there is no network but the loopback's.
+cat >"$system/srv/offline" <<'SCRIPT'
+#!/bin/bash
+python3 -c 'if True:
+    import fcntl, socket, struct
+    set_flags, is_up = 0x8914, 1
+    fcntl.ioctl(socket.socket(), set_flags, struct.pack("16sh22x", b"lo", is_up))' || exit
+exec setpriv --reuid 12345 --regid 12345 --clear-groups "$@"
+SCRIPT
+
+# The show with --keep, on the build that is there; then what it printed is done as printed.
+cat >"$system/srv/kept" <<'SCRIPT'
+#!/bin/bash
+set -euo pipefail
+said=$(mktemp)
+/srv/canaryd/deploy/quickstart --keep --no-install | tee "$said"
+address=$(sed -nE 's/^ *curl (http:[^ ]+)$/\1/p' "$said")
+stop=$(sed -nE 's/^ *To end it: +([^ ]+)$/\1/p' "$said")
+rm "$said"
+python3 -c 'import sys, urllib.request
+print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())' "$address" | grep webhook-v3
+"$stop"
+for pid in $(sed -n 's/^kill //p' "$stop"); do
+    for ((tenths = 0; tenths < 200; ++tenths)); do
+        [ -e "/proc/$pid" ] || continue 2
+        sleep 0.1
+    done
+done
+SCRIPT
+chmod 755 "$system/srv/offline" "$system/srv/kept"
+
 # inside NAME COMMAND: one case.
 inside() {
-    local name=$1 command=$2 status
+    local name=$1 command=$2 status began=$SECONDS
     echo "==== $name: $command"
     # shellcheck disable=SC2016
     unshare --mount --pid --fork --kill-child --propagation private bash -c '
@@ -103,17 +136,16 @@ inside() {
         echo "==== $name failed: exit status $status"
         failed=$((failed + 1))
     fi
+    echo "==== $name took $((SECONDS - began)) s"
 }
 
-began=$SECONDS
 inside quickstart "cd / && /srv/canaryd/deploy/quickstart"
-echo "==== quickstart took $((SECONDS - began)) s"
-began=$SECONDS
 inside tests "cd /srv/canaryd && ./tests/run"
-echo "==== tests/run took $((SECONDS - began)) s"
+inside second-run "cd /srv/canaryd && ./tests/run vectors && grep -q 'no work to do' build/build.log"
 chown -R 12345:12345 "$system/srv/canaryd"
-inside offline-user "cd /tmp && unshare --net setpriv --reuid 12345 --regid 12345 --clear-groups \
+inside offline-user "cd /tmp && unshare --net /srv/offline \
     /srv/canaryd/tests/run vectors rollout schema"
+inside offline-show "cd /tmp && unshare --net /srv/offline /srv/kept"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
