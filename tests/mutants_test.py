@@ -373,6 +373,13 @@ MUTANTS = [
             "triggers count"),
     rollout("triggers: two of three act at a peek", "triggers.cpp",
             "if (peek && !trigger.at_peeks()) continue;", "", "triggers count"),
+    rollout("triggers: each segment's trigger reads the total only", "triggers.cpp",
+            "if (trigger.each_segment) {", "if (false) {", "triggers count"),
+    rollout("triggers: segments share one memory of looks", "triggers.cpp",
+            'saw.key = segment.empty() ? trigger.name : trigger.name + "/" + segment;',
+            "saw.key = trigger.name;", "triggers count"),
+    rollout("triggers: the segment that broke is not named", "text_triggers.cpp",
+            'if (!segment.empty()) line += " (" + segment + ")";', "", "triggers count"),
     rollout("triggers: a hold comes once in a lifetime", "triggers.cpp",
             "if (!saw.broke) saw.acted = false;", "", "triggers count"),
 

@@ -1,12 +1,16 @@
 // Triggers, as step() reads them: plain counted rules, at looks and at peeks. And the reports'
 // rhythm.
 #include <doctest/doctest.h>
-#include <limits>
 
+#include <limits>
+#include <utility>
+
+#include "tests/has.hpp"
 #include "tests/story.hpp"
 
 using namespace canaryd;
 using namespace canaryd::test;
+using canaryd::testing::has;
 
 namespace {
 
@@ -79,6 +83,42 @@ TEST_SUITE("rollout") {
             story.happens(event::Resume{"known"}, "alice");
             story.look();
             CHECK(story.rollout.holds.empty());
+        }
+        SUBCASE("each segment on its own") {
+            trigger.each_segment = true;
+            trigger.needed = 2;
+            trigger.looks = 3;
+            story.policy.triggers = {trigger};
+            const auto with = [&](std::int64_t jobs, std::int64_t rides) {
+                story.now += 1h;
+                Look look = story.counts({});
+                look.windows.clear();
+                for (const auto& [segment, failures] :
+                     {std::pair{"jobs", jobs}, std::pair{"rides", rides}}) {
+                    Window window;
+                    window.trigger = trigger.name;
+                    window.segment = segment;
+                    window.from = look.to - trigger.over;
+                    window.to = look.to;
+                    window.requests = 500;
+                    window.failures = failures;
+                    window.users = failures;
+                    look.windows.push_back(window);
+                }
+                story.happens(event::Looked{look, false});
+                return story.rollout.status;
+            };
+            CHECK(with(100, 0) == Status::progressing);
+            CHECK(with(0, 100) == Status::progressing);  // one look of each is not two of one
+            CHECK(with(0, 100) == Status::rolled_back);
+            CHECK(has(story.rollout.reason, "error-burst (rides): 100 of 500 requests failed"));
+            CHECK(has(story.rollout.reason, "broken in 2 of the last 3 looks"));
+            CHECK_FALSE(has(story.rollout.reason, "jobs"));
+            const auto& memory = story.rollout.triggers;
+            REQUIRE(memory.count("error-burst/jobs") == 1);
+            REQUIRE(memory.count("error-burst/rides") == 1);
+            CHECK(memory.at("error-burst/jobs").fired == 0b100);
+            CHECK(memory.at("error-burst/rides").fired == 0b011);
         }
         SUBCASE("hold waits for a person and does not hold again while it goes on") {
             trigger.then = Action::hold;
