@@ -330,6 +330,7 @@ TEST_SUITE("rollout") {
         REQUIRE(story.rollout.hold(Hold::Kind::drift) != nullptr);
         CHECK(story.rollout.hold(Hold::Kind::drift)->why.find("the exposure lease lapsed") !=
               std::string::npos);
+        CHECK(story.times_told(Notice::Kind::held) == 1);
         CHECK(story.rollout.applied == Weight{1'000});  // so that the row is lowered too
         story.confirm();
         CHECK(story.rollout.applied == nobody);
@@ -561,6 +562,22 @@ TEST_SUITE("rollout") {
             story.look(both);
             CHECK(story.rollout.status == Status::rolled_back);
         }
+        SUBCASE("at 100 % a trigger acts at once, where the criterion's alarm waits") {
+            const Counts failing{1'000, 300, 0, 0, 0};
+            Story waiting = at_100();
+            REQUIRE(waiting.policy.confirm_without_baseline > 0s);
+            waiting.look(failing);
+            CHECK(waiting.rollout.ledger.waiting);
+            CHECK(waiting.rollout.desired == everybody);
+            Story story = at_100();
+            story.policy.triggers = {error_burst()};
+            story.look(failing);
+            CHECK(story.rollout.status == Status::rolled_back);
+            CHECK(story.rollout.desired == nobody);
+            CHECK(story.rollout.reason.find("trigger error-burst: 300 of 1,000 requests") == 0);
+            CHECK(story.times_told(Notice::Kind::waiting) == 0);
+            CHECK(story.times_told(Notice::Kind::rolled_back) == 1);
+        }
         SUBCASE("at 100 % a short outage ends in a hold, a lasting fault in a rollback") {
             Policy policy = small_policy();
             policy.evaluate_every = 5min;
@@ -675,6 +692,7 @@ TEST_SUITE("rollout") {
             story.served(Weight{500}, "bob");
             CHECK(story.rollout.desired == Weight{500});
             REQUIRE(story.rollout.hold(Hold::Kind::drift) != nullptr);
+            CHECK(story.times_told(Notice::Kind::held) == 1);
             story.healthy(40);
             CHECK(story.rollout.desired == Weight{500});
             CHECK(story.rollout.baked == 2h);
@@ -686,6 +704,7 @@ TEST_SUITE("rollout") {
             story.happens(event::RouteRead{Served{}});
             CHECK(story.rollout.desired == nobody);
             CHECK(story.rollout.hold(Hold::Kind::drift) != nullptr);
+            CHECK(story.times_told(Notice::Kind::held) == 1);
             CHECK(story.rollout.status == Status::progressing);
         }
         SUBCASE("signed and at 0 % it is an operator's rollback past the daemon") {
@@ -724,8 +743,10 @@ TEST_SUITE("rollout") {
             CHECK(story.happens(event::RaiseLapsed{}).forget);
             CHECK(story.rollout.desired == Weight{5'000});
             story.now += 1min;
+            CHECK(story.times_told(Notice::Kind::raise_lapsed) == 0);
             story.happens(event::RaiseLapsed{});
             CHECK(story.rollout.desired == Weight{1'000});
+            CHECK(story.times_told(Notice::Kind::raise_lapsed) == 1);
             CHECK(story.rollout.holds.empty());
             CHECK(story.rollout.step == 0);
         }
@@ -733,8 +754,10 @@ TEST_SUITE("rollout") {
             story.happens(event::RouteRead{Served{}});
             story.happens(event::Resume{"again"}, "alice");
             story.now += 1h;
+            REQUIRE(story.times_told(Notice::Kind::held) == 1);  // the row that was gone
             story.happens(event::RaiseLapsed{});
             CHECK(story.rollout.hold(Hold::Kind::unconfirmed) != nullptr);
+            CHECK(story.times_told(Notice::Kind::held) == 2);
             story.healthy(60);
             CHECK(story.rollout.desired == nobody);
             CHECK(story.happens(event::Promote{true, "go"}, "alice").refused);
@@ -746,6 +769,7 @@ TEST_SUITE("rollout") {
             pending.happens(event::RaiseLapsed{});
             CHECK(pending.rollout.desired == nobody);
             REQUIRE(pending.rollout.hold(Hold::Kind::unconfirmed) != nullptr);
+            CHECK(pending.times_told(Notice::Kind::held) == 1);
             pending.happens(event::Resume{"the router is back"}, "alice");
             CHECK(pending.rollout.desired == Weight{1'000});
         }
