@@ -3,11 +3,11 @@
 
     mutants_test.py [--jobs 2] [--only WORD]
 
-A bug is one small change of one file of daemon/core. That file is compiled alone, linked with the
-rest of the core and the tests' objects, and the named test case is run: it has to fail. A bug that
-no test notices, that does not compile, whose text is not found exactly once, or that makes the test
-hang is a failure that names it. The unchanged core must pass every one of these test cases first.
-Nothing in the source tree is touched; what is built goes to a temporary folder.
+A bug is one small change of one file of daemon/core or of the controller. That file is compiled
+alone, linked with the rest and the tests' objects, and the named test case is run: it has to fail.
+A bug that no test notices, that does not compile, whose text is not found exactly once, or that
+makes the test hang is a failure that names it. Unchanged, every one of these test cases must pass
+first. Nothing in the source tree is touched; what is built goes to a temporary folder.
 """
 
 import argparse
@@ -41,13 +41,20 @@ TIME_LIMIT = 30  # of one test case; they take milliseconds
 TESTS = {
     "rollout": ["main", "rollout_test", "triggers_test"],
     "evidence": ["main", "judge_test", "evidence_test", "relative_test"],
+    "controller": ["main", "controller_test", "simulation/check", "simulation/plan",
+                   "simulation/ports", "simulation/world"],
 }
-LIBRARIES = {"rollout": [], "evidence": ["-lrapidcheck"]}
+LIBRARIES = {"rollout": [], "evidence": ["-lrapidcheck"],
+             "controller": ["-lyaml-cpp", "-lcrypto", "-lsystemd"]}
+# What the simulated world needs of daemon/ beside the core: no more, since each bug is linked.
+DAEMON = ["clock.cpp", "controller.cpp", "controller_lease.cpp", "controller_loops.cpp",
+          "controller_view.cpp", "fields.cpp", "fields_getters.cpp", "log.cpp", "policy_rules.cpp",
+          "policy_triggers.cpp", "policy_yaml.cpp", "sha256.cpp", "units.cpp"]
 
 
 class Mutant(NamedTuple):
     promise: str  # what it breaks, in a sentence
-    file: str     # in daemon/core
+    file: str     # in daemon
     search: str   # exactly once in the file
     replace: str
     group: str    # of TESTS
@@ -57,11 +64,16 @@ class Mutant(NamedTuple):
 def rollout(promise, file, search, replace, case):
     """A bug against one of the thirteen promises: `case` is its number, or the start of a name."""
     pattern = f"{case} *" if case.isdigit() else f"{case}*"
-    return Mutant(promise, file, search, replace, "rollout", pattern)
+    return Mutant(promise, f"core/{file}", search, replace, "rollout", pattern)
 
 
 def evidence(promise, file, search, replace, case):
-    return Mutant(promise, file, search, replace, "evidence", f"{case}*")
+    return Mutant(promise, f"core/{file}", search, replace, "evidence", f"{case}*")
+
+
+def controller(promise, file, search, replace, case):
+    """A bug of what acts on decisions: the production controller in the simulated world."""
+    return Mutant(promise, file, search, replace, "controller", f"{case}*")
 
 
 MUTANTS = [
@@ -179,6 +191,11 @@ MUTANTS = [
             "draft.next.ordered = draft.next.revision;",
             "draft.next.desired = served.weight;", "5"),
 
+    rollout("5: a retry is routed by a salt of its own", "rollout.cpp",
+            "next.name = draft.policy.name;", "next.name = started.id;", "5"),
+    rollout("5: a retry begins without a ledger of its own", "rollout.cpp",
+            "next.ledger = new_ledger(draft.policy);", "", "5"),
+
     # 6 one step at a time; restart is a no-op
     rollout("6: two steps at once", "rollout_look.cpp",
             "draft.order_raise(draft.policy.steps[next.step + 1].weight);",
@@ -204,6 +221,13 @@ MUTANTS = [
 
     rollout("7: a repeated rollback is not carried out again", "rollout_command.cpp",
             "next.ordered = next.revision;", "", "a repeated rollback is carried out"),
+    controller("7: a dead store stops a rollback", "controller.cpp",
+               "if (lowers && (!entry->unrecorded || (ends && !entry->unrecorded->rolls_back))) {",
+               "if (false) {", "a store that is full stops every raise"),
+    controller("7: what a dead store could not take does not move the route",
+               "controller_loops.cpp",
+               "order.weight = entry->unrecorded ? entry->unrecorded->weight : rollout.desired;",
+               "order.weight = rollout.desired;", "a store that is full stops every raise"),
 
     # 8 the policy is pinned
     rollout("8: a rollout is started over a running one", "rollout.cpp",
@@ -222,6 +246,9 @@ MUTANTS = [
             "if (draft.policy.blind_rollback_after && blind >= *draft.policy.blind_rollback_after)",
             "if (blind >= draft.policy.blind_rollback_after.value_or(std::chrono::hours{24}))",
             "9"),
+    rollout("9: blind never rolls back, whatever the policy says", "rollout_time.cpp",
+            "if (draft.policy.blind_rollback_after && blind >= *draft.policy.blind_rollback_after)",
+            "if (false)", "9"),
     rollout("9: blindness does not heal", "rollout_time.cpp",
             "draft.drop_holds(is_blind_source);", "", "9"),
     rollout("9: the counts of the blind time are skipped", "rollout_time.cpp",
@@ -521,11 +548,9 @@ class Bench:
         self.jobs = jobs
         # A copy, so that everything is built from one state of the sources, whoever edits them.
         self.tree = self.folder / "tree"
-        self.sources = self.tree / "daemon" / "core"
-        for part in ("include", "daemon/core"):
+        self.sources = self.tree / "daemon"
+        for part in ("include", "daemon", "tests/simulation"):
             shutil.copytree(ROOT / part, self.tree / part)
-        shutil.copy(ROOT / "daemon" / "utf8.hpp", self.tree / "daemon")
-        (self.tree / "tests").mkdir()
         for file in ROOT.glob("tests/*.[ch]pp"):
             shutil.copy(file, self.tree / "tests")
 
@@ -542,21 +567,25 @@ class Bench:
         if problem:
             return [problem]
         self.options = ["-include", str(headers)]
-        sources = sorted(self.sources.glob("*.cpp"))
+        files = [f"core/{source.name}" for source in sorted(self.sources.glob("core/*.cpp"))]
+        self.objects = {file: self.object_of(file) for file in files + DAEMON}
         tests = sorted({name for names in TESTS.values() for name in names})
         # The largest first, so that no job is left alone at the end.
-        work = [(self.tree / "tests" / f"{name}.cpp", self.folder / f"{name}.o")
+        work = [(self.tree / "tests" / f"{name}.cpp", self.object_of(f"tests/{name}"))
                 for name in tests]
-        work += [(source, self.folder / f"core-{source.stem}.o") for source in sources]
+        work += [(self.sources / file, target) for file, target in self.objects.items()]
         work.sort(key=lambda pair: -pair[0].stat().st_size)
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             problems = list(pool.map(lambda pair: self.compile(*pair, *self.options), work))
-        self.core = {source.name: self.folder / f"core-{source.stem}.o" for source in sources}
         return [problem for problem in problems if problem]
 
+    def object_of(self, file):
+        return self.folder / (file.replace("/", "-") + ".o")
+
     def link(self, group, binary, exchanged=None, by=None):
-        objects = [by if name == exchanged else at for name, at in self.core.items()]
-        objects += [self.folder / f"{name}.o" for name in TESTS[group]]
+        files = [file for file in self.objects if group == "controller" or file not in DAEMON]
+        objects = [by if file == exchanged else self.objects[file] for file in files]
+        objects += [self.object_of(f"tests/{name}") for name in TESTS[group]]
         done = run([COMPILER[0], *map(str, objects), *LIBRARIES[group], "-o", str(binary)])
         return None if done.returncode == 0 else done.stderr.strip()
 
@@ -566,10 +595,10 @@ class Bench:
         text = (self.sources / mutant.file).read_text(encoding="utf-8")
         found = text.count(mutant.search)
         if found != 1:
-            return f"its text is found {found} times in daemon/core/{mutant.file}, not once"
+            return f"its text is found {found} times in daemon/{mutant.file}, not once"
         place = self.folder / f"mutant-{number}"
         place.mkdir()
-        source, target, binary = place / mutant.file, place / "mutant.o", place / "tests"
+        source, target, binary = place / "mutant.cpp", place / "mutant.o", place / "tests"
         source.write_text(text.replace(mutant.search, mutant.replace), encoding="utf-8")
         try:
             problem = self.compile(source, target, *self.options)
@@ -594,7 +623,7 @@ def check_unchanged(bench):
         binary = bench.folder / f"unchanged-{group}"
         problem = bench.link(group, binary)
         if problem:
-            return [f"the unchanged core does not link: {problem}"]
+            return [f"the unchanged sources do not link: {problem}"]
         for case in sorted({mutant.case for mutant in MUTANTS if mutant.group == group}):
             fails, why = outcome_of(binary, case)
             if why or fails:

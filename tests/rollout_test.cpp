@@ -2,6 +2,8 @@
 // tests/mutants_test.py breaks them on purpose: each guard that it removes must fail here.
 #include <doctest/doctest.h>
 
+#include <limits>
+
 #include "tests/story.hpp"
 
 using namespace canaryd;
@@ -367,6 +369,24 @@ TEST_SUITE("rollout") {
         story.served(everybody, "bob");
         CHECK(story.rollout.desired == nobody);
         CHECK(story.times_told(Notice::Kind::rolled_back) == 1);
+        SUBCASE("a retry is a new rollout: an empty ledger, and the same salt") {
+            REQUIRE(story.rollout.ledger.latched);
+            Story retry(story.policy);
+            retry.now = story.now;
+            retry.happens(event::Started{"unified-2", "", "unified.yaml"}, "alice");
+            CHECK(retry.rollout.id == "unified-2");
+            CHECK(retry.rollout.name == story.rollout.name);  // the salt: the same users first
+            CHECK_FALSE(retry.rollout.ledger.latched);
+            REQUIRE(retry.rollout.ledger.streams.size() == story.rollout.ledger.streams.size());
+            for (const Stream& stream : retry.rollout.ledger.streams) {
+                CHECK(stream.ln_sum() == -std::numeric_limits<double>::infinity());
+                CHECK(stream.requests == 0);
+            }
+            retry.confirm().healthy(3);
+            CHECK(retry.rollout.status == Status::progressing);
+            CHECK(retry.rollout.desired == Weight{1'000});
+            CHECK(retry.rollout.canary.requests == 3'000);
+        }
         SUBCASE("an operator's rollback is accepted in every state until it is finished") {
             Story end = finishing();
             Story pending;
