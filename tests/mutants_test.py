@@ -8,6 +8,9 @@ alone, linked with the rest and the tests' objects, and the named test case is r
 A bug that no test notices, that does not compile, whose text is not found exactly once, or that
 makes the test hang is a failure that names it. Unchanged, every one of these test cases must pass
 first. Nothing in the source tree is touched; what is built goes to a temporary folder.
+
+Gates, finish actions and adopt are refused so far: whoever makes one of them work has to bring the
+bugs of its guard, or this fails (LATER).
 """
 
 import argparse
@@ -520,6 +523,35 @@ MUTANTS = [
 ]
 
 
+class Later(NamedTuple):
+    word: str     # what brings it
+    promise: str  # the number of the promise that its guard keeps
+    guard: str
+
+
+# Promises whose guards come with words that canaryd refuses so far.
+LATER = [
+    Later("gate", "3", "nothing rises past a gate that is not open"),
+    Later("actions", "13", "no finish action runs before its quorum, nor on a protected resource"),
+    Later("adopt", "8", "an edited policy changes nothing until it is adopted, and is journaled"),
+]
+
+
+def words_without_mutants():
+    """A word that is taken by now and has no bug here would be a guard that nobody tries."""
+    policy = (ROOT / "daemon" / "policy_yaml.cpp").read_text(encoding="utf-8")
+    refused = re.findall(r'"(\w+)"', " ".join(re.findall(r"later\(\{([^}]*)\}", policy)))
+    commands = [ROOT / "include" / "canaryd" / "rollout.hpp", *ROOT.glob("daemon/ctl/*.cpp")]
+    adopts = any(re.search(r'"adopt"|struct Adopt\b', file.read_text(encoding="utf-8"))
+                 for file in commands)
+    taken = {"gate": "gate" not in refused, "actions": "actions" not in refused, "adopt": adopts}
+    return [f"`{later.word}` is no longer refused, and no bug says \"{later.promise}: ... "
+            f"{later.word} ...\": add the one that breaks \"{later.guard}\""
+            for later in LATER if taken[later.word] and not any(
+                mutant.promise.startswith(f"{later.promise}: ") and later.word in mutant.promise
+                for mutant in MUTANTS)]
+
+
 def run(command, limit=300):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=limit)
@@ -640,7 +672,7 @@ def main():
               if arguments.only in f"{mutant.promise} {mutant.file}"]
     with tempfile.TemporaryDirectory(prefix="canaryd-mutants-") as folder:
         bench = Bench(folder, arguments.jobs)
-        problems = bench.build() or check_unchanged(bench)
+        problems = words_without_mutants() or bench.build() or check_unchanged(bench)
         for problem in problems:
             print(f"FAILED before any bug was tried: {problem}")
         if problems:
