@@ -1,5 +1,6 @@
-// The thirteen promises of step(), each a test case with that sentence as its name.
-// tests/mutants_test.py breaks them on purpose: each guard that it removes must fail here.
+// The thirteen promises of step(): each is a test case whose name is its headline, with the whole
+// promise above it. tests/mutants_test.py breaks them on purpose: each guard that it removes must
+// fail here.
 #include <doctest/doctest.h>
 
 #include <limits>
@@ -57,6 +58,12 @@ bool is_missing(const Story& story, Missing::Kind kind) {
 }  // namespace
 
 TEST_SUITE("rollout") {
+    // Bake is time that was seen without suspicion, at the weight that is wanted and confirmed.
+    // Each such look adds its own span, one evaluate_every at most. Time in which canaryd was down
+    // or blind, paused, held or suspicious, over which the clock jumped, or in which the weight was
+    // not confirmed adds nothing and is listed by its cause. A quiet night that was looked at adds.
+    // Proof is counts and has no clock. What happened while canaryd was down is always fetched and
+    // judged afterwards, without adding to the bake.
     TEST_CASE("1 bake and proof are two clocks") {
         SUBCASE("each look adds its own span, and proof is counts") {
             Story story = baking();
@@ -88,7 +95,19 @@ TEST_SUITE("rollout") {
             CHECK(story.rollout.baked == 0h);
             CHECK(story.rollout.last_look == looked.look.to);
         }
-        SUBCASE("blindness, pauses and suspicion earn nothing") {
+        SUBCASE("blindness earns nothing, and its counts are judged") {
+            Story story = baking();
+            story.look();
+            for (int i = 0; i < 3; ++i) story.blind_look();
+            CHECK(story.rollout.baked == 1h);
+            story.look({3'000, 0, 0, 27'000, 0}, 3h);
+            CHECK(story.rollout.baked == 1h);
+            CHECK(uncounted(story, Uncounted::blind) == 3h);
+            CHECK(story.rollout.canary.requests == 4'000);
+            story.look();
+            CHECK(story.rollout.baked == 2h);
+        }
+        SUBCASE("a pause earns nothing") {
             Story story = baking();
             story.happens(event::Pause{}, "alice");
             story.look();
@@ -157,6 +176,8 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // A step's bake begins with the router's confirmation of its weight. What is seen between the
+    // order and the confirmation belongs to the step before, and to no bake.
     TEST_CASE("2 baking starts when the router confirms, not when we decide") {
         Story story;
         story.start();
@@ -196,6 +217,11 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // To be promoted, a step needs its bake, a proof of every criterion (the upper bound is below
+    // the limit), no suspicion in the ledger, a fresh look, enough of every expected segment (else
+    // it asks) and neither hold nor pause. (Gates are refused by the policy so far.) While
+    // something of it is missing the step is extended, and people are told what. After max_step it
+    // is held and asks a person: time alone promotes nobody.
     TEST_CASE("3 a step ends in promote, roll back or extend") {
         SUBCASE("promote: bake, proof, every segment seen") {
             Story story = baking();
@@ -287,6 +313,8 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // A rollout that is paused or held rises no further, and each look is judged as ever: a breach
+    // rolls it back then as well. (Freezes are refused by the policy so far.)
     TEST_CASE("4 pause and hold stop advancing, not watching: a breach still rolls back") {
         Story story = baking();
         SUBCASE("paused") {
@@ -352,6 +380,11 @@ TEST_SUITE("rollout") {
         CHECK(story.rollout.ordered > ordered);
     }
 
+    // Nothing brings a rolled back rollout above 0 % again: no command, no good look, no hand on
+    // the route. Whoever wants to try again starts a new rollout, with a new ledger and the same
+    // salt, so that the same users come first. A rollback is taken in every state until the rollout
+    // is finished (later: until the first finish action has begun), and goes before every order
+    // that is still on its way.
     TEST_CASE("5 a rollback latches: from then on the rollout wants 0 % for ever") {
         Story story = baking();
         story.look(broken);
@@ -405,6 +438,8 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // However long the daemon was away, its next raise is to the next step and not further. A
+    // restart changes nothing: the same step, with the same bake.
     TEST_CASE("6 the engine raises one step at a time, however long it slept; restart is a no-op") {
         Story story = baking();
         story.look({500'000, 0, 0, 4'500'000, 0}, 400 * day);
@@ -429,6 +464,10 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // No pause, no missing reason, no old revision, no Slack that is dead and no store that cannot
+    // be written keeps traffic from going down (nor will freezes and gates), and an order to lower
+    // never lapses. The store is the controller's part: "a store that is full stops every raise,
+    // not a rollback" in controller_test.cpp.
     TEST_CASE("7 lower is never blocked") {
         Story story = baking();
         SUBCASE("by a pause, a missing reason or a dead Slack") {
@@ -447,6 +486,9 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // A rollout runs by the policy it was started with, known by its hash. A file that is edited
+    // afterwards changes nothing that runs. (To adopt the new one, with a line in the journal and
+    // the old evidence for what is the same in both, is not a command yet.)
     TEST_CASE("8 a policy is pinned by hash when the rollout starts") {
         Story story = baking();
         CHECK(story.rollout.policy_hash == "0123");
@@ -456,6 +498,11 @@ TEST_SUITE("rollout") {
         CHECK(story.rollout.step == 0);
     }
 
+    // No metrics for blind.hold_after: the rollout is held and people are told. When metrics are
+    // back the hold ends by itself, and the counts of the blind time are fetched and judged. No
+    // metrics for blind.rollback_after, which is never unless the policy sets it: all users go
+    // back. A canary that ought to have had requests and had none, or much fewer than its share, is
+    // as good as blind.
     TEST_CASE("9 blind is held and said; it heals by itself and the counts are judged") {
         Story story = baking();
         story.look();
@@ -525,6 +572,11 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // When the baseline breaks the same rule in the same window, moving users back would not help:
+    // it is held and said, not rolled back, unless the policy wants that. Once the outage is over,
+    // the canary is judged by itself again. At 100 % there is no baseline: a criterion's alarm is
+    // told at once, and rolls back if the next confirm_without_baseline confirms it; else it is
+    // held, and watched on. Triggers are plain rules and act at once, there too.
     TEST_CASE("10 a shared outage holds and tells; without a baseline an alarm waits") {
         const Counts both{1'000, 300, 0, 9'000, 2'700};
         SUBCASE("criteria: both arms fail, held, and it heals by itself") {
@@ -630,6 +682,10 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // What an operator asks for and cannot have is answered with the reason, and is in the journal
+    // like everything else. A plain promote waives what is left of the bake and the question of
+    // segments, never the proof. Past a verdict that is unproven or suspicious it needs an override
+    // with a reason (and, when roles come, the right one), and the ledger goes on judging.
     TEST_CASE("11 a command is refused with a sentence when it does not apply, and journaled") {
         Story story = baking();
         story.look({10, 0, 0, 90, 0});
@@ -705,6 +761,11 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // Somebody changed the route by hand. Lower than wanted is taken as an operator's wish and is
+    // held until a person resumes; higher is lowered back. A lease that lapsed is a hold at that
+    // step (the case "a lapsed lease is ..."), and so is a first raise that the router never
+    // confirmed; a later raise that lapses is asked for again by the next good look. People are
+    // told of each.
     TEST_CASE("12 drift: lower is an operator's wish, higher is lowered back; all are said") {
         Story story = baking();
         story.healthy(2);
@@ -795,6 +856,8 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // The store forgot decisions that somebody else remembers: the lower weight of both is wanted,
+    // what had been rolled back stays so, and nothing rises before a person has looked.
     TEST_CASE(
         "12b an older copy of the store is held at the lowest weight until a person resumes") {
         Story story = baking();
@@ -843,6 +906,10 @@ TEST_SUITE("rollout") {
         }
     }
 
+    // From reaching 100 % on, the soak is seen as bake is, the last step's bake being part of it,
+    // and a breach rolls back all the while. After the soak it is `finishing`: the watch and the
+    // way back stay until an operator says finish. (The old service's health is not probed yet; a
+    // finish gate's quorum and finish actions are refused by the policy so far.)
     TEST_CASE(
         "13 at 100 % the watch goes on for the soak, rollback armed, until a person finishes") {
         Story story = at_100();
