@@ -386,6 +386,17 @@ MUTANTS = [
     rollout("13: it finishes by itself", "rollout_look.cpp",
             "next.status = Status::finishing;", "next.status = Status::finished;", "13"),
 
+    # Notices
+    rollout("notices: nobody says where users are and what comes next", "rollout.cpp",
+            "notice.text += ending(notice.kind);", "(void)notice;", "a notice says"),
+    rollout("notices: a hold names no way out", "rollout.cpp",
+            "text::way_out(next.holds.back());", '"";', "a notice says"),
+    rollout("notices: what an extended step waits for is not said", "rollout_look.cpp",
+            'what += "\\n- " + one.what;', "what += one.what;", "a notice says"),
+    rollout("notices: when an alarm is confirmed is not said", "text.cpp",
+            "time(waiting.since + view.policy.confirm_without_baseline) +", '"" +',
+            "a notice says"),
+
     # Triggers are counted
     rollout("triggers: no floor of failures", "triggers.cpp",
             "window.failures >= trigger.at_least &&", "", "triggers count"),

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "canaryd/text.hpp"
 #include "tests/story.hpp"
 
 using namespace canaryd;
@@ -46,6 +47,23 @@ Story finishing() {
     for (int i = 0; i < 100 && story.rollout.status != Status::finishing; ++i) story.look();
     REQUIRE(story.rollout.status == Status::finishing);
     return story;
+}
+
+/// No metrics for three hours, which the policy takes for a hold; in a day they roll back.
+Story blind() {
+    Story story = baking();
+    story.policy.blind_rollback_after = day;
+    story.look();
+    for (int i = 0; i < 3; ++i) story.blind_look();
+    REQUIRE(story.rollout.hold(Hold::Kind::blind) != nullptr);
+    return story;
+}
+
+std::string newest(const Story& story, Notice::Kind kind) {
+    for (auto notice = story.told.rbegin(); notice != story.told.rend(); ++notice) {
+        if (notice->kind == kind) return notice->text;
+    }
+    return {};
 }
 
 bool is_missing(const Story& story, Missing::Kind kind) {
@@ -944,6 +962,86 @@ TEST_SUITE("rollout") {
                 story.policy.confirm_without_baseline = 0s;
                 story.look(broken);
                 CHECK(story.rollout.status == Status::rolled_back);
+            }
+        }
+    }
+
+    TEST_CASE("a notice says what happened, where users are, the way out and what comes next") {
+        struct Row {
+            Notice::Kind kind;
+            Story story;
+            std::vector<std::string> words;
+        };
+        std::vector<Row> rows;
+        const auto add = [&rows](Notice::Kind kind, const Story& story,
+                                 std::vector<std::string> words) {
+            rows.push_back({kind, story, std::move(words)});
+        };
+        const auto in = [](const Story& story, Duration later) {
+            return text::time(story.now + later);
+        };
+        Story story;
+        story.start();
+        add(Notice::Kind::started, story,
+            {"unified: started by alice: 10 % on new for at least 1d\n",
+             "Everybody is on legacy, 10 % is ordered.", "Nothing needs you.",
+             "Next: the router confirms 10 %."});
+        story = baking();
+        story.to_next_step();
+        add(Notice::Kind::promoted, story,
+            {"unified: 50 % on new\n", "week5 begins", "50 % of users are on new.",
+             "Nothing needs you.", "Next: 100 %, not before " + in(story, day) + " (in 1d)."});
+        story = baking();
+        for (int i = 0; i < 24; ++i) story.look(few);
+        add(Notice::Kind::extended, story,
+            {"unified: the bake of week4 is complete, the step is extended. Missing:\n- errors",
+             "10 % of users are on new.", "It goes on by itself when nothing is missing",
+             "after max_step, " + in(story, 2 * day) + " at the earliest, it is held and asks."});
+        story = baking();
+        story.served(Weight{500}, "bob");
+        add(Notice::Kind::held, story,
+            {"unified: held at 5 %\n", "bob lowered the route by hand from 10 % to 5 %",
+             "canaryctl resume --reason WHY", "canaryctl rollback"});
+        story = at_100();
+        story.look({1'000, 300, 0, 0, 0});
+        add(Notice::Kind::waiting, story,
+            {"unified: alarm of criterion errors", "without a baseline", "Everybody is on new.",
+             "The next 20m seen, to " + in(story, 20min) + " at the earliest, roll back or hold.",
+             "canaryctl rollback"});
+        story = blind();
+        add(Notice::Kind::blind, story,
+            {"unified: held at 10 %\n", "no metrics since " + in(story, -3h), "connection refused",
+             "Nothing needs you: it resumes by itself when metrics are back.",
+             "Still blind by " + in(story, day - 3h) + ", it rolls back."});
+        story.look({3'000, 0, 0, 27'000, 0}, 3h);
+        add(Notice::Kind::back_in_sight, story,
+            {"unified: metrics are back; the counts since " + in(story, -3h) + " are judged now",
+             "10 % of users are on new.", "Nothing needs you.",
+             "Next: 50 %, not before " + in(story, 23h)});
+        story = baking();
+        story.look();
+        add(Notice::Kind::report, story,
+            {"unified: healthy at 10 % (week4, day 1)\n", "Bake 1h of 1d", "Nothing needs you.",
+             "Next: 50 %, not before " + in(story, 23h), "next report " + in(story, 1h)});
+        story.look(broken);
+        add(Notice::Kind::rolled_back, story,
+            {"unified: ROLLED BACK from 10 % to 0 % (week4)\n", "criterion errors",
+             "Users are on legacy. It will not go up again by itself.",
+             "Do now: canaryctl ack unified-1"});
+        add(Notice::Kind::soaked, finishing(),
+            {"unified: soaked 3d at 100 %: ready to finish\n", "Everybody is on new.",
+             "the watch goes on", "canaryctl finish --reason WHY"});
+        story = baking();
+        story.served(everybody, "bob");
+        add(Notice::Kind::drift, story,
+            {"unified: bob set the route to 100 % by hand: lowered back to 10 %\n",
+             "Everybody is on new, 10 % is ordered.", "Next: the router confirms 10 %."});
+        for (const Row& row : rows) {
+            const std::string told = newest(row.story, row.kind);
+            CAPTURE(told);
+            for (const std::string& word : row.words) {
+                CAPTURE(word);
+                CHECK(told.find(word) != std::string::npos);
             }
         }
     }

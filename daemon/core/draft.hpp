@@ -48,9 +48,13 @@ public:
     void add_hold(Hold::Kind kind, const std::string& name, const std::string& why);
     void drop_holds(bool (*which)(const Hold&));
 
+    /// Every notice ends in where users are, whether a person must act and what comes next.
     [[nodiscard]] Transition done(std::string reason) &&;
     [[nodiscard]] Transition refuse(const std::string& why) const;
     [[nodiscard]] Transition forget() const;
+
+private:
+    [[nodiscard]] std::string ending(Notice::Kind kind) const;
 };
 
 // The parts of step(), by event. Each returns the whole outcome.

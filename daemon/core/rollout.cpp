@@ -61,17 +61,47 @@ void Draft::add_hold(Hold::Kind kind, const std::string& name, const std::string
     if (next.raise_expires) order_lower(next.applied.value_or(nobody));
     changed(why);
     const bool blind = kind == Hold::Kind::blind;
-    tell(blind ? Notice::Kind::blind : Notice::Kind::held, Severity::warning,
-         policy.name + ": held at " + text::weight(next.desired) + "\n" + why +
-             (next.holds.back().heals() ? "\nIt resumes by itself when that is over."
-                                        : "\nIt waits for a person: canaryctl status " + next.id));
+    std::string words = policy.name + ": held at " + text::weight(next.desired) + "\n" + why +
+                        "\n" + text::way_out(next.holds.back());
+    if (blind && next.blind_since && policy.blind_rollback_after) {
+        words += " Still blind by " + text::time(*next.blind_since + *policy.blind_rollback_after) +
+                 ", it rolls back.";
+    }
+    tell(blind ? Notice::Kind::blind : Notice::Kind::held, Severity::warning, std::move(words));
 }
 
 void Draft::drop_holds(bool (*which)(const Hold&)) {
     next.holds.erase(std::remove_if(next.holds.begin(), next.holds.end(), which), next.holds.end());
 }
 
+std::string Draft::ending(Notice::Kind kind) const {
+    switch (kind) {
+        case Notice::Kind::held:
+        case Notice::Kind::blind:
+        case Notice::Kind::extended:
+        case Notice::Kind::rolled_back:
+        case Notice::Kind::finished:
+        case Notice::Kind::report:
+            return {};  // said in their own words
+        case Notice::Kind::warned:
+            return "\n" + text::where_users_are(next, policy);
+        case Notice::Kind::started:
+        case Notice::Kind::promoted:
+        case Notice::Kind::waiting:
+        case Notice::Kind::back_in_sight:
+        case Notice::Kind::resumed:
+        case Notice::Kind::paused:
+        case Notice::Kind::soaked:
+        case Notice::Kind::drift:
+        case Notice::Kind::raise_lapsed:
+            return "\n" + text::outlook(next, policy, event.at);
+    }
+    return {};
+}
+
 Transition Draft::done(std::string reason) && {
+    // Only now: what is told at a look's beginning may be overtaken by its verdict.
+    for (Notice& notice : notices) notice.text += ending(notice.kind);
     Transition transition;
     transition.next = std::move(next);
     transition.notices = std::move(notices);

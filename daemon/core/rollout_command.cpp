@@ -90,7 +90,7 @@ Transition on_command(Draft draft, const event::Pause& command) {
     const std::string why = "paused by " + draft.event.by + because(command.reason);
     draft.changed(why);
     draft.tell(Notice::Kind::paused, Severity::info,
-               draft.policy.name + ": " + why + "\nThe watch goes on; a breach still rolls back.");
+               draft.policy.name + ": " + why + "\nA breach still rolls back.");
     return std::move(draft).done(why);
 }
 
@@ -198,7 +198,9 @@ Transition on_command(Draft draft, const event::Extend& command) {
                             text::duration(command.by) + " by " + draft.event.by +
                             because(command.reason);
     draft.changed(why);
-    draft.tell(Notice::Kind::extended, Severity::info, draft.policy.name + ": " + why);
+    draft.tell(
+        Notice::Kind::extended, Severity::info,
+        draft.policy.name + ": " + why + "\n" + text::outlook(next, draft.policy, draft.event.at));
     return std::move(draft).done(why);
 }
 

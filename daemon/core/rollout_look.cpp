@@ -206,10 +206,7 @@ void hold_by_verdict(Draft& draft, const Verdict& verdict, const Look& look) {
     if (verdict.alarm && waiting) {
         const std::string why = "alarm of criterion " + stream_name(draft.policy, waiting->stream) +
                                 ": harm " + text::harm(harm_of_100(draft.policy, verdict.ln_m)) +
-                                " of 100, without a baseline to compare with. It acts when the "
-                                "next " +
-                                text::duration(draft.policy.confirm_without_baseline) +
-                                " confirm it";
+                                " of 100, without a baseline to compare with";
         draft.changed(why);
         draft.tell(Notice::Kind::waiting, Severity::critical, draft.policy.name + ": " + why);
     }
@@ -228,8 +225,15 @@ void say_extended(Draft& draft, const std::vector<Missing>& missing) {
     const std::string why =
         "the bake of " + draft.present_step().name + " is complete, the step is extended";
     draft.changed(why);
+    const Duration left = draft.policy.max_step_of(next.step) + next.extended - time_at_step(next);
+    std::string after;
+    if (left > Duration{0}) {
+        after = " It goes on by itself when nothing is missing; after max_step, " +
+                text::time(draft.event.at + left) + " at the earliest, it is held and asks.";
+    }
     draft.tell(Notice::Kind::extended, Severity::info,
-               draft.policy.name + ": " + why + ". Missing:" + what);
+               draft.policy.name + ": " + why + ". Missing:" + what + "\n" +
+                   text::where_users_are(next, draft.policy) + after);
 }
 
 /// Promote, finish or extend; at most one step, and only on this look's own verdict.
@@ -254,9 +258,7 @@ std::string advance(Draft& draft) {
     next.status = Status::finishing;
     std::string why = "soaked " + text::duration(next.soaked) + " at 100 %: ready to finish";
     draft.changed(why);
-    draft.tell(Notice::Kind::soaked, Severity::info,
-               draft.policy.name + ": " + why + ". The watch goes on until: canaryctl finish " +
-                   next.id + " --reason WHY");
+    draft.tell(Notice::Kind::soaked, Severity::info, draft.policy.name + ": " + why);
     return why;
 }
 

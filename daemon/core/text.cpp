@@ -31,28 +31,6 @@ std::string reason_words(const std::string& reason) {
     return reason.empty() ? "" : ": " + reason;
 }
 
-std::string way_out(const Hold& hold) {
-    switch (hold.kind) {
-        case Hold::Kind::blind:
-            return "Nothing needs you: it resumes by itself when metrics are back.";
-        case Hold::Kind::shared_outage:
-            return "Nothing needs you: it resumes by itself when legacy is well again.";
-        case Hold::Kind::unproven:
-            return "Decide: canaryctl extend DURATION --reason WHY, promote or rollback.";
-        case Hold::Kind::drift:
-        case Hold::Kind::unconfirmed:
-        case Hold::Kind::store_went_back:
-            return "Order the traffic again: canaryctl resume --reason WHY; else: canaryctl "
-                   "rollback.";
-        case Hold::Kind::trigger:
-        case Hold::Kind::confirmation:
-        case Hold::Kind::criterion:
-            return "When it is understood: canaryctl resume --reason WHY; else: canaryctl "
-                   "rollback.";
-    }
-    return "";
-}
-
 std::string held_words(const View& view, const Hold& hold) {
     return "Held since " + when(hold.since, view.now) + ": " + hold.why + ". " + way_out(hold);
 }
@@ -94,8 +72,9 @@ std::string waiting_words(const View& view) {
     const Waiting& waiting = *view.rollout.ledger.waiting;
     return "An alarm waits for its confirmation since " + when(waiting.since, view.now) + ": " +
            stream_name(view.policy, waiting.stream) + ". The next " +
-           duration(view.policy.confirm_without_baseline) +
-           " seen roll back or hold. Do not want to wait? canaryctl rollback";
+           duration(view.policy.confirm_without_baseline) + " seen, to " +
+           time(waiting.since + view.policy.confirm_without_baseline) +
+           " at the earliest, roll back or hold. Do not want to wait? canaryctl rollback";
 }
 
 /// What the next step waits for, without what only time brings.
@@ -128,7 +107,41 @@ std::string next_words(const View& view) {
            (missing.empty() ? ", at the next good look." : ". Missing: " + missing + ".");
 }
 
+/// A view of the state alone: nothing of what the controller knows beside it.
+View bare_view(const Rollout& rollout, const Policy& policy, TimePoint now) {
+    View view;
+    view.rollout = rollout;
+    view.policy = policy;
+    view.now = now;
+    return view;
+}
+
 }  // namespace
+
+std::string way_out(const Hold& hold) {
+    switch (hold.kind) {
+        case Hold::Kind::blind:
+            if (!hold.name.empty()) {
+                return "Find out why its requests do not come; it resumes by itself when they do.";
+            }
+            return "Nothing needs you: it resumes by itself when metrics are back.";
+        case Hold::Kind::shared_outage:
+            return "Nothing needs you: it resumes by itself when legacy is well again.";
+        case Hold::Kind::unproven:
+            return "Decide: canaryctl extend DURATION --reason WHY, promote or rollback.";
+        case Hold::Kind::drift:
+        case Hold::Kind::unconfirmed:
+        case Hold::Kind::store_went_back:
+            return "Order the traffic again: canaryctl resume --reason WHY; else: canaryctl "
+                   "rollback.";
+        case Hold::Kind::trigger:
+        case Hold::Kind::confirmation:
+        case Hold::Kind::criterion:
+            return "When it is understood: canaryctl resume --reason WHY; else: canaryctl "
+                   "rollback.";
+    }
+    return "";
+}
 
 std::string state_word(const View& view) {
     const Rollout& rollout = view.rollout;
@@ -221,11 +234,21 @@ std::string status_line(const View& view, const Paper& paper) {
     return head + inked(paper, ink, word) + cut(rest, std::max(room, 8)) + "\n";
 }
 
+std::string where_users_are(const Rollout& rollout, const Policy& policy) {
+    const Weight on = rollout.applied.value_or(nobody);
+    std::string words = on == nobody      ? "Everybody is on legacy"
+                        : on == everybody ? "Everybody is on " + policy.canary
+                                          : weight(on) + " of users are on " + policy.canary;
+    if (on != rollout.desired) words += ", " + weight(rollout.desired) + " is ordered";
+    return words + ".";
+}
+
+std::string outlook(const Rollout& rollout, const Policy& policy, TimePoint now) {
+    return where_users_are(rollout, policy) + " " + what_next(bare_view(rollout, policy, now));
+}
+
 std::string report(const Rollout& rollout, const Policy& policy, TimePoint now) {
-    View view;
-    view.rollout = rollout;
-    view.policy = policy;
-    view.now = now;
+    const View view = bare_view(rollout, policy, now);
     std::string word = state_word(view);
     std::transform(word.begin(), word.end(), word.begin(), [](char c) {
         return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;

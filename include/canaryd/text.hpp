@@ -67,6 +67,12 @@ std::string state_word(const View& view);
 int exit_code(const View& view);
 /// Must a person act, and what comes next: the second line of the page.
 std::string what_next(const View& view);
+/// "10 % of users are on new.", and what is ordered when the router has not confirmed it.
+std::string where_users_are(const Rollout& rollout, const Policy& policy);
+/// Where users are, whether a person must act and what comes next: how a notice ends.
+std::string outlook(const Rollout& rollout, const Policy& policy, TimePoint now);
+/// What ends a hold: by itself, or which command.
+std::string way_out(const Hold& hold);
 /// The page of `canaryctl status`: who must act first, everything else below (screens).
 std::string status_page(const View& view, const Paper& paper = {});
 /// One line a rollout, when there are several.
