@@ -196,8 +196,9 @@ MUTANTS = [
 
     rollout("5: a retry is routed by a salt of its own", "rollout.cpp",
             "next.name = draft.policy.name;", "next.name = started.id;", "5"),
-    rollout("5: a retry begins without a ledger of its own", "rollout.cpp",
-            "next.ledger = new_ledger(draft.policy);", "", "5"),
+    rollout("5: a retry begins with the latch of the rollout before", "rollout.cpp",
+            "next.ledger = new_ledger(draft.policy);",
+            "next.ledger = new_ledger(draft.policy);\n    next.ledger.latched = true;", "5"),
 
     # 6 one step at a time; restart is a no-op
     rollout("6: two steps at once", "rollout_look.cpp",

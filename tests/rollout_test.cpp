@@ -50,7 +50,7 @@ Story finishing() {
 }
 
 /// No metrics for three hours, which the policy takes for a hold; in a day they roll back.
-Story blind() {
+Story went_blind() {
     Story story = baking();
     story.policy.blind_rollback_after = day;
     story.look();
@@ -59,7 +59,7 @@ Story blind() {
     return story;
 }
 
-std::string newest(const Story& story, Notice::Kind kind) {
+std::string newest_told(const Story& story, Notice::Kind kind) {
     for (auto notice = story.told.rbegin(); notice != story.told.rend(); ++notice) {
         if (notice->kind == kind) return notice->text;
     }
@@ -1008,7 +1008,7 @@ TEST_SUITE("rollout") {
             {"unified: alarm of criterion errors", "without a baseline", "Everybody is on new.",
              "The next 20m seen, to " + in(story, 20min) + " at the earliest, roll back or hold.",
              "canaryctl rollback"});
-        story = blind();
+        story = went_blind();
         add(Notice::Kind::blind, story,
             {"unified: held at 10 %\n", "no metrics since " + in(story, -3h), "connection refused",
              "Nothing needs you: it resumes by itself when metrics are back.",
@@ -1037,7 +1037,7 @@ TEST_SUITE("rollout") {
             {"unified: bob set the route to 100 % by hand: lowered back to 10 %\n",
              "Everybody is on new, 10 % is ordered.", "Next: the router confirms 10 %."});
         for (const Row& row : rows) {
-            const std::string told = newest(row.story, row.kind);
+            const std::string told = newest_told(row.story, row.kind);
             CAPTURE(told);
             for (const std::string& word : row.words) {
                 CAPTURE(word);
