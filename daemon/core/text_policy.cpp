@@ -253,10 +253,6 @@ std::string promise_lines(const Policy& policy) {
     return page;
 }
 
-std::string on_off(bool on, const char* yes, const char* no) {
-    return on ? yes : no;
-}
-
 /// Fields and their values under the names of policies/README.md, nothing cut.
 class FieldList {
 public:
