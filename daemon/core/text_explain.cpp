@@ -122,6 +122,18 @@ std::string explain_rolled_back(const View& view) {
     return lines.page();
 }
 
+/// The first four of what is missing; the rest is counted.
+std::string missing_sentence(const std::vector<Missing>& missing, const std::string& goal) {
+    if (missing.empty()) return "Nothing is missing: the next good look lets it " + goal + ".";
+    constexpr std::size_t most = 4;
+    std::string words = "To " + goal + ", this is missing: ";
+    for (std::size_t i = 0; i < missing.size() && i < most; ++i) {
+        words += (i > 0 ? "; " : "") + missing[i].what;
+    }
+    if (missing.size() > most) words += "; and " + std::to_string(missing.size() - most) + " more";
+    return words + ".";
+}
+
 std::string explain_running(const View& view) {
     const Rollout& rollout = view.rollout;
     const bool last = rollout.step + 1 == view.policy.steps.size();
@@ -131,10 +143,7 @@ std::string explain_running(const View& view) {
     Lines lines;
     lines.add(rollout.id + " is at " + weight(rollout.desired) + " (" + step_words(view) +
               "), state " + state_word(view) + ". " + what_next(view));
-    lines.add(missing.empty() ? "Nothing is missing: the next good look lets it " + goal + "."
-                              : "To " + goal + ", this is missing:");
-    for (std::size_t i = 0; i < missing.size() && i < 4; ++i) lines.add("- " + missing[i].what);
-    if (missing.size() > 4) lines.add("- and " + std::to_string(missing.size() - 4) + " more");
+    lines.add(missing_sentence(missing, goal));
     const auto found = findings(view);
     const Finding* top = worst(found);
     for (const Finding& finding : found) {
