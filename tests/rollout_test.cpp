@@ -608,6 +608,26 @@ TEST_SUITE("rollout") {
             story.look(broken);
             CHECK(story.rollout.status == Status::rolled_back);
         }
+        SUBCASE("one that lasts is said again each hour, and not when it has just ended") {
+            Story story = baking();
+            story.healthy(3);
+            story.look(both);
+            REQUIRE(story.times_told(Notice::Kind::held) == 1);
+            story.look(both);
+            CHECK(story.times_told(Notice::Kind::held) == 2);
+            const std::string again = newest_told(story, Notice::Kind::held);
+            CHECK(again.find("unified: still held at 10 % after 1h\n") == 0);
+            CHECK(again.find("it resumes by itself when legacy is well again") !=
+                  std::string::npos);
+            int told = 0;
+            for (int i = 0; i < 12 && !story.rollout.holds.empty(); ++i) {
+                told = story.times_told(Notice::Kind::held);
+                story.look();
+            }
+            CHECK(story.rollout.holds.empty());
+            CHECK(story.times_told(Notice::Kind::held) == told);
+            CHECK(story.times_told(Notice::Kind::resumed) == 1);
+        }
         SUBCASE("triggers: the baseline breaks the same rule in the same window") {
             Story story = baking();
             story.policy.criteria[0].limit = 0.9;  // only the trigger can act

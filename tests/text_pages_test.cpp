@@ -100,10 +100,13 @@ TEST_SUITE("text") {
         View view = healthy();
         view.rollout.paused = Paused{"alice", view.now - 1h, "lunch"};
         cases.push_back({view, "PAUSED", "Paused by alice since", 4});
+        view = held(Hold::Kind::blind, "the canary had 3 requests");
+        view.rollout.holds.back().name = "silent";
+        cases.push_back({view, "BLIND", "Find out why its requests do not come", 4});
         view = healthy();
         view.rollout.ledger.waiting = Waiting{};
         view.rollout.ledger.waiting->since = view.now - 1min;
-        cases.push_back({view, "WAITING", "roll back or hold", 4});
+        cases.push_back({view, "WAITING", "at the earliest, roll back or hold", 4});
         view = healthy();
         view.rollout.suspicious = true;
         cases.push_back({view, "SUSPICIOUS", "Promotion waits", 0});

@@ -173,14 +173,15 @@ void end_shared_outages(Draft& draft, const std::vector<TriggerSaw>& all, bool g
 /// A shared outage that lasts is said again each hour.
 void repeat_shared_outage(Draft& draft) {
     const Hold* hold = draft.before.hold(Hold::Kind::shared_outage);
-    if (hold == nullptr) return;
+    if (hold == nullptr || draft.next.hold(Hold::Kind::shared_outage) == nullptr) return;
     const std::chrono::hours hour{1};
     if ((draft.event.at - hold->since) / hour == (draft.before.last_look - hold->since) / hour) {
         return;
     }
     draft.tell(Notice::Kind::held, Severity::warning,
-               draft.policy.name + ": still held after " +
-                   text::duration(draft.event.at - hold->since) + ": " + hold->why);
+               draft.policy.name + ": still held at " + text::weight(draft.next.desired) +
+                   " after " + text::duration(draft.event.at - hold->since) + "\n" + hold->why +
+                   "\n" + text::way_out(*hold));
 }
 
 void hold_by_verdict(Draft& draft, const Verdict& verdict, const Look& look) {
