@@ -620,7 +620,7 @@ TEST_SUITE("rollout") {
             CHECK(again.find("it resumes by itself when legacy is well again") !=
                   std::string::npos);
             int told = 0;
-            for (int i = 0; i < 12 && !story.rollout.holds.empty(); ++i) {
+            for (int i = 0; i < 24 && !story.rollout.holds.empty(); ++i) {
                 told = story.times_told(Notice::Kind::held);
                 story.look();
             }
