@@ -242,6 +242,25 @@ void read_chance(Fields& fields, std::string_view name, double& chance) {
                              "most 50%");
 }
 
+/// How many times wider legacy's counts vary than chance: 1 is chance itself, and past 1000 no
+/// evidence would be left.
+void read_dispersion(Fields& fields, Policy& policy) {
+    auto dispersion = fields.mapping("dispersion");
+    if (!dispersion) return;
+    const auto read = [&](std::string_view name, double& phi) {
+        const auto number = dispersion->number(name);
+        if (!number) return;
+        phi = *number;
+        if (phi >= 1 && phi <= 1000) return;
+        dispersion->problem(name, dispersion->written(name) +
+                                      " is out of range; write 1 to 1000, as canaryctl aa measures "
+                                      "it (1: no wider than chance)");
+    };
+    read("limits", policy.dispersion.limits);
+    read("comparisons", policy.dispersion.comparisons);
+    dispersion->done();
+}
+
 void read_statistics(Fields& fields, Policy& policy) {
     if (auto floor = fields.mapping("harm_floor")) {
         assign(policy.floor_users, floor->whole("users", {.min = 1, .max = 1000}));
@@ -253,6 +272,7 @@ void read_statistics(Fields& fields, Policy& policy) {
         }
         floor->done();
     }
+    read_dispersion(fields, policy);
     if (const auto text = fields.text("suspicious")) {
         constexpr std::string_view rest = " of 100";
         const bool shape = text->ends_with(rest);

@@ -174,6 +174,38 @@ TEST_SUITE("evidence") {
         }));
     }
 
+    TEST_CASE("a dispersion divides the evidence of limits, and stretches the proof of health") {
+        Policy wavy = plan(0);
+        wavy.dispersion.limits = 2.5;
+        Watch plain(plan(0));
+        Watch tempered(wavy);
+        for (Watch* watch : {&plain, &tempered}) {
+            watch->policy.warm_up = Duration{0};
+            watch->phase(true);
+            watch->see(1000, 30);
+        }
+        // One look: each effect holds its start mass times exp(l / dispersion).
+        const Mass start = move_mass(0, true, 5, 1);
+        const double begun = start.ln_moved + shares_of(2, 0).ln_total;
+        const double l = log_evidence(1000, 30, 0.01, breach_grid[4]);
+        CHECK(plain.ledger.streams[0].ln_r[4] == doctest::Approx(begun + l));
+        CHECK(tempered.ledger.streams[0].ln_r[4] == doctest::Approx(begun + l / 2.5));
+        // The guard that a failing baseline puts on is not tempered.
+        for (Watch* watch : {&plain, &tempered}) watch->see(1000, 10, 300);
+        CHECK(same_bits(tempered.ledger.streams[0].guard[4], plain.ledger.streams[0].guard[4]));
+        // No failure at all proves a limit of 1 % at 393 requests, and at 2.5 times as few not.
+        for (Watch* watch : {&plain, &tempered}) {
+            watch->phase(true);
+            watch->see(500, 0);
+        }
+        CHECK(plain.last.proven);
+        CHECK_FALSE(tempered.last.proven);
+        CHECK(findings_of(tempered.policy, tempered.ledger)[0].bounds.upper >
+              findings_of(plain.policy, plain.ledger)[0].bounds.upper);
+        tempered.see(600, 0);
+        CHECK(tempered.last.proven);
+    }
+
     TEST_CASE("counts that come late with their look's successor weigh the same") {
         CHECK(rc::check("on time plus late is one sum", [] {
             Watch whole(plan(0));

@@ -57,6 +57,7 @@ struct Flow {
     double per_minute = 0;
     double rate = 0;
     Population who = Population::canary;
+    std::int64_t together = 1;  // failures come so many at once
 };
 
 class Rollouts {
@@ -78,7 +79,8 @@ public:
             tally.who = flow.who;
             tally.segment = flow.segment;
             const double mean = flow.per_minute * minutes;
-            const std::int64_t failed = poisson(mean * flow.rate);
+            const std::int64_t failed =
+                flow.together * poisson(mean * flow.rate / static_cast<double>(flow.together));
             tally.requests = failed + poisson(mean * (1 - flow.rate));
             tally.events = {Count{failed, {{look.from.time_since_epoch() / 60min, failed}}}};
             if (failed == 0) tally.events[0].first.clear();
@@ -238,6 +240,33 @@ TEST_SUITE("planner") {
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");
         }
+    }
+
+    TEST_CASE("failures that come in waves are found as late as their dispersion plans") {
+        Policy policy = plain_policy();
+        const Traffic traffic = stated_traffic(policy, 600, {});
+        const Plan calm = make_plan(policy, traffic);
+        policy.dispersion.limits = 3;
+        const Watch watch = watches_of(policy, traffic).front();
+        unsigned seed = 61;
+        for (const auto& [rate, time] :
+             {std::pair{0.02, Duration{180min}}, {0.015, Duration{450min}}}) {
+            Rollouts simulated(policy, seed++);
+            int found = 0;
+            for (int i = 0; i < rollouts; ++i) {
+                simulated.begin();
+                found += simulated.within(time, look_length,
+                                          {{"", 60, rate, Population::canary, 3}}, rolled_back)
+                             ? 1
+                             : 0;
+            }
+            const Fault fault{rate, 60, true, Onset::begin, 0};
+            check_share(found, chance_to_find(policy, traffic, watch, fault, time),
+                        std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");
+        }
+        const Plan wavy = make_plan(policy, traffic);
+        CHECK(*wavy.steps[0].scopes[0].found[0].day > *calm.steps[0].scopes[0].found[0].day);
+        CHECK(*wavy.steps[0].proofs[0].sure > 2 * *calm.steps[0].proofs[0].sure);
     }
 
     TEST_CASE("an agent of six requests an hour waits for its floor as often as planned") {

@@ -156,6 +156,7 @@ TEST_SUITE("policy") {
         CHECK(policy.confirm_without_baseline == 20min);
         CHECK(policy.floor_users == 3);
         CHECK(policy.floor_within == 60min);
+        CHECK(policy.dispersion == Dispersion{1, 1});
         CHECK(policy.suspicious == 0.05);
         CHECK(policy.false_rollback == 0.01);
         CHECK(policy.false_hold == 0.01);
@@ -222,6 +223,7 @@ TEST_SUITE("policy") {
         CHECK(policy.confirm_without_baseline == 25min);
         CHECK(policy.floor_users == 5);
         CHECK(policy.floor_within == 30min);
+        CHECK(policy.dispersion == Dispersion{2.9, 1.2});
         CHECK(policy.suspicious == 0.025);
         CHECK(policy.false_rollback == 0.005);
         CHECK(policy.false_hold == 0.02);

@@ -149,6 +149,23 @@ TEST_SUITE("evidence-relative") {
         CHECK(watch.see(healthy).decision == Decision::none);
     }
 
+    TEST_CASE("a dispersion of comparisons divides theirs, and leaves the limits alone") {
+        Watch plain(plan({limit(0.01), relative(tight, Action::hold)}));
+        Watch wavy(plan({limit(0.01), relative(tight, Action::hold)}));
+        wavy.policy.dispersion.comparisons = 2;
+        plain.policy.warm_up = wavy.policy.warm_up = Duration{0};
+        constexpr Numbers bad{1000, 30, 9000, 45};
+        plain.see(bad);
+        wavy.see(bad);
+        const Pair counts{static_cast<double>(bad.n), static_cast<double>(bad.k),
+                          static_cast<double>(bad.old_n), static_cast<double>(bad.old_k)};
+        const double l = relative_evidence(counts, tight)[4];
+        REQUIRE(l > 0);
+        CHECK(plain.ledger.hold.streams[0].ln_r[4] - wavy.ledger.hold.streams[0].ln_r[4] ==
+              doctest::Approx(l / 2));
+        CHECK(same_bits(plain.ledger.streams[0].ln_r, wavy.ledger.streams[0].ln_r));
+    }
+
     TEST_CASE("a comparison that rolls back does, and what hits both sides cancels") {
         Watch watch(plan({limit(0.2), relative({2, 0.002}, Action::rollback)}));
         watch.see_often(healthy, 30);

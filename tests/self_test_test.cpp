@@ -1,11 +1,13 @@
 // Legacy against itself: what acts there is false, and the assumption that broke is named.
 #include <doctest/doctest.h>
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "canaryd/self_test.hpp"
+#include "canaryd/text.hpp"
 
 using namespace canaryd;
 using namespace std::chrono_literals;
@@ -110,6 +112,14 @@ TEST_SUITE("self-test") {
         CHECK(names(warnings, "come in waves"));
         CHECK(names(warnings, "count it as one"));
         CHECK(test.streams[0].dispersion > 3);
+        // The line that tempers them is said, and is not said again to who has written it.
+        SelfTest of_limits = test;
+        of_limits.streams.resize(1);
+        Policy tempered = policy;
+        tempered.dispersion.limits = std::ceil(12 * test.streams[0].dispersion) / 10;
+        const std::string line = "`dispersion: " + text::dispersion(tempered.dispersion) + "`";
+        CHECK(names(text::self_test_warnings(policy, of_limits), line));
+        CHECK_FALSE(names(text::self_test_warnings(tempered, of_limits), "dispersion:"));
     }
 
     TEST_CASE("users that retry are counted once for harm, and the test shows both counts") {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "canaryd/analysis.hpp"
 #include "canaryd/dedup.hpp"
 #include "canaryd/evidence.hpp"
 #include "canaryd/other_counts.hpp"
@@ -15,6 +16,27 @@
 
 using namespace canaryd;
 using namespace canaryd::vectors;
+
+namespace {
+
+Duration time_of(const Row& row, const char* minutes) {
+    return Duration{std::llround(number(row.at(minutes)) * 60'000)};
+}
+
+/// The policy with one limit that a sequence of ledger_single.csv is about; nothing warms up.
+Policy single_limit(const Row& row) {
+    Policy policy;
+    policy.name = policy.canary = "new";
+    policy.steps = {{"all", everybody, Duration{1}}};
+    policy.soak = time_of(row, "H_min");
+    policy.warm_up = Duration{0};
+    policy.criteria = {{"errors", "error_rate", Signal{}, number(row.at("p0"))}};
+    policy.false_rollback = number(row.at("alpha"));
+    policy.dispersion.limits = number(row.at("phi"));
+    return policy;
+}
+
+}  // namespace
 
 TEST_SUITE("vectors") {
     TEST_CASE("vector t1_limit: the evidence of one count, for harm and for health") {
@@ -27,31 +49,35 @@ TEST_SUITE("vectors") {
         }
     }
 
-    TEST_CASE("vector ledger_single: one stream, look by look") {
+    TEST_CASE("vector ledger_single: one stream, look by look, by the judge itself") {
         const std::vector<Row> rows = rows_of("ledger_single.csv");
-        const double share = shares_of(1, 0).ln_total;
-        Stream stream;
-        double ln_c = 0;
+        Policy policy;
+        Ledger ledger;
+        TimePoint at;
         bool alarmed = false;
         for (std::size_t i = 0; i < rows.size(); ++i) {
             const Row& row = rows[i];
             if (starts_sequence(rows, i)) {
-                stream = Stream{};
-                ln_c = 0;
+                policy = single_limit(row);
+                ledger = new_ledger(policy);
+                at = TimePoint{};
                 alarmed = false;
             }
-            Grid l =
-                LimitTest(number(row.at("p0"))).evidence(number(row.at("n")), number(row.at("k")));
-            l = tempered(l, number(row.at("phi")));
-            const Mass mass =
-                move_mass(ln_c, row.at("phase_start") == "1", number(row.at("dt_min")),
-                          number(row.at("H_min")), number(row.at("eta")));
-            ln_c = mass.ln_kept;
-            add_look(stream.ln_r, mass.ln_moved + share, l);
-            const double ln_m = log_add_exp(ln_c, stream.ln_sum());
-            alarmed = alarmed || ln_m >= -std::log(number(row.at("alpha")));
-            check_close(ln_m, number(row.at("log_M")), row, "ln M");
-            check_close(ln_c, number(row.at("log_C")), row, "ln C");
+            ledger.phase_fresh = row.at("phase_start") == "1";
+            Tally tally;
+            tally.requests = whole(row.at("n"));
+            const std::int64_t k = whole(row.at("k"));
+            tally.events = {Count{k, {{0, k}}}};
+            tally.bursts = {Burst{k, k}};
+            Look look;
+            look.from = at;
+            look.to = at += time_of(row, "dt_min");
+            look.on_time = {tally};
+            const Verdict verdict = judge(policy, ledger, look, number(row.at("eta")));
+            ledger = verdict.ledger;
+            alarmed = alarmed || verdict.ln_m >= -std::log(policy.false_rollback);
+            check_close(verdict.ln_m, number(row.at("log_M")), row, "ln M");
+            check_close(ledger.ln_c, number(row.at("log_C")), row, "ln C");
             check_same(alarmed, row.at("alarmed") == "1", row, "alarmed");
         }
     }

@@ -132,7 +132,7 @@ bool proven_by(const Rules& rules, const Ledger& ledger) {
             any = true;
             const Stream& total = streams[c * book.scopes];
             if (!proven_below(total.requests, total.events, claim.p0, rules.policy.false_promotion,
-                              phi_of(total))) {
+                              phi_of(rules.policy, total))) {
                 return false;
             }
         }

@@ -41,8 +41,8 @@ Finding finding_of(const Policy& policy, const Limit& limit, const Found& found,
     finding.criterion = policy.criteria[limit.criterion].name;
     finding.segment = scope == 0 ? std::string{} : policy.segments[scope - 1];
     finding.limit = limit.p0;
-    finding.bounds =
-        bounds_of(stream.requests, stream.events, alpha, policy.false_promotion, phi_of(stream));
+    finding.bounds = bounds_of(stream.requests, stream.events, alpha, policy.false_promotion,
+                               phi_of(policy, stream));
     finding.then = found.then;
     finding.stream = found.total + scope;
     const double sum = stream.ln_sum();
@@ -50,7 +50,7 @@ Finding finding_of(const Policy& policy, const Limit& limit, const Found& found,
     if (sum >= -std::log(alpha) && has_floor(policy, stream)) {
         finding.outcome = Outcome::fail;
     } else if (proven_below(stream.requests, stream.events, limit.p0, policy.false_promotion,
-                            phi_of(stream))) {
+                            phi_of(policy, stream))) {
         finding.outcome = Outcome::pass;
     }
     return finding;

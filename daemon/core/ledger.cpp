@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "canaryd/other_counts.hpp"
 #include "daemon/core/maths.hpp"
 
 namespace canaryd {
@@ -113,13 +114,16 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
         if (!active(claim)) {
             continue;
         }
+        const Dispersion& dispersion = facts.rules.policy.dispersion;
         Grid l;
         if (claim.relative()) {
-            l = relative_evidence(pair_of(facts, book, i), *claim.margin);
+            l = tempered(relative_evidence(pair_of(facts, book, i), *claim.margin),
+                         dispersion.comparisons);
         } else {
             const StreamCounts seen = facts.counts.canary.seen_by(facts.rules, book, i);
-            l = tests[i / book.scopes].evidence(static_cast<double>(seen.requests.all),
-                                                static_cast<double>(seen.events.counted));
+            l = tempered(tests[i / book.scopes].evidence(static_cast<double>(seen.requests.all),
+                                                         static_cast<double>(seen.events.counted)),
+                         dispersion.limits);
         }
         const double share = book.scope_of(i) == 0 ? shares.ln_total : shares.ln_segment;
         add_look(streams[i].ln_r, mass.ln_moved + share, admitted(l, facts.warming, guarded[i]));
@@ -277,8 +281,8 @@ std::size_t top_of(const std::vector<double>& sums) {
     return top;
 }
 
-double phi_of(const Stream& stream) {
-    return burst_size(stream.sum_e, stream.sum_e2);
+double phi_of(const Policy& policy, const Stream& stream) {
+    return std::max(burst_size(stream.sum_e, stream.sum_e2), policy.dispersion.limits);
 }
 
 }  // namespace canaryd

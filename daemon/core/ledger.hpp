@@ -30,7 +30,8 @@ std::vector<double> sums_of(const std::vector<Stream>& streams);
 double ln_m(double ln_c, std::vector<double> sums);
 /// The number of the largest sum; of those as large within 1e-9, the lowest (6.2).
 std::size_t top_of(const std::vector<double>& sums);
-/// phi_gate of a stream (8.1).
-double phi_of(const Stream& stream);
+/// phi_gate of a limit stream (8.1): how often failing users failed, or the policy's dispersion,
+/// which stands in for it where a source knows no users (7.4); the larger.
+double phi_of(const Policy& policy, const Stream& stream);
 
 }  // namespace canaryd

@@ -108,7 +108,7 @@ ProofPlan proof_of(const Policy& policy, const Traffic& traffic, const Watch& wa
     const Step& step = policy.steps[at];
     const double per_minute = traffic.per_minute * step.weight.share();
     const double beta = policy.false_promotion;
-    const double burst = traffic.bursts[watch.claim.signal];
+    const double burst = std::max(traffic.bursts[watch.claim.signal], policy.dispersion.limits);
     ProofPlan proof;
     proof.watch = number;
     proof.rate = traffic.healthy[watch.claim.signal];
@@ -254,9 +254,12 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
     const double before = unspent_at(policy, fault.step);
     const double share =
         share_of(watches_of(policy, traffic), policy, watch, fault.total, comparable);
-    Stake stake{watch.then == Action::hold ? policy.false_hold : policy.false_rollback, share,
-                phase_start_share, minutes_of(std::max(horizon_of(policy), Duration{1})),
-                before * (1 - phase_start_share)};
+    Stake stake{watch.then == Action::hold ? policy.false_hold : policy.false_rollback,
+                share,
+                phase_start_share,
+                minutes_of(std::max(horizon_of(policy), Duration{1})),
+                before * (1 - phase_start_share),
+                watch.claim.relative() ? policy.dispersion.comparisons : policy.dispersion.limits};
     // A late fault begins when about half of the bake is over.
     stake.unspent *=
         std::exp(-0.5 * minutes_of(policy.steps[fault.step].bake) / stake.horizon_minutes);

@@ -33,6 +33,14 @@ Walk best_of(std::size_t points, At at) {
     return best;
 }
 
+/// Tempered (7.4): evidence is divided by phi; the counts' variance, phi times that of independent
+/// requests, by its square.
+Walk dispersed(Walk walk, double phi) {
+    walk.drift /= phi;
+    walk.variance /= phi;
+    return walk;
+}
+
 /// b(begin) and b(mid) of 8.3; `before` is the drift of the same grid point while healthy.
 double threshold_of(const Walk& walk, double before, double per_minute, const Stake& stake,
                     Onset onset) {
@@ -76,7 +84,8 @@ Walk limit_walk(double p0, double faulty, double healthy, double per_minute, con
         return Walk{delta, nan, log_evidence(1, faulty, p0, delta),
                     faulty * (1 - faulty) * delta * delta};
     });
-    const double before = log_evidence(1, healthy, p0, walk.delta);
+    walk = dispersed(walk, stake.phi);
+    const double before = log_evidence(1, healthy, p0, walk.delta) / stake.phi;
     walk.threshold = threshold_of(walk, before, per_minute, stake, onset);
     return walk;
 }
@@ -91,8 +100,9 @@ Walk relative_walk(const Margin& margin, const Beside& baseline, double faulty, 
                     faulty * both * both +
                         baseline.kappa * baseline.rate * point.by_event * point.by_event};
     });
+    walk = dispersed(walk, stake.phi);
     const double before =
-        margin_drift(baseline, margin_point(margin, baseline, walk.delta), healthy);
+        margin_drift(baseline, margin_point(margin, baseline, walk.delta), healthy) / stake.phi;
     walk.threshold = threshold_of(walk, before, per_minute, stake, onset);
     return walk;
 }

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "canaryd/dedup.hpp"
+#include "daemon/core/ledger.hpp"
 #include "daemon/core/text_parts.hpp"
 
 namespace canaryd::text {
@@ -24,10 +25,6 @@ std::string decimal(double value, int digits) {
     std::array<char, 48> room{};
     std::snprintf(room.data(), room.size(), "%.*f", digits, value);
     return room.data();
-}
-
-double phi_of(const Stream& stream) {
-    return burst_size(stream.sum_e, stream.sum_e2);
 }
 
 /// A look in which `k` requests came and all failed, and were too slow, each of another user.
@@ -78,15 +75,15 @@ std::string ledger_table(const View& view, Action then) {
             against = number(stream.baseline_events) + " of " + number(stream.baseline_requests) +
                       ", " + margin(*claim.margin);
         } else {
-            health =
-                decimal(log_e_promote(static_cast<double>(stream.requests),
-                                      static_cast<double>(stream.events), claim.p0, phi_of(stream)),
-                        4);
+            health = decimal(log_e_promote(static_cast<double>(stream.requests),
+                                           static_cast<double>(stream.events), claim.p0,
+                                           phi_of(view.policy, stream)),
+                             4);
         }
         table.row({"  " + stream_name(view.policy, i, then), number(stream.requests),
                    number(stream.events), against, decimal(stream.ln_sum(), 4),
-                   effect_words(stream, claim), claim.relative() ? "-" : decimal(phi_of(stream), 3),
-                   health});
+                   effect_words(stream, claim),
+                   claim.relative() ? "-" : decimal(phi_of(view.policy, stream), 3), health});
     }
     return table.draw(Paper{160, false});
 }
@@ -121,7 +118,7 @@ std::string finding_odds(const View& view, const Finding& finding) {
     }
     const auto& ledger = view.rollout.ledger;
     const auto& streams = finding.then == Action::hold ? ledger.hold.streams : ledger.streams;
-    const double phi = phi_of(streams[finding.stream]);
+    const double phi = phi_of(view.policy, streams[finding.stream]);
     const Bounds& bounds = finding.bounds;
     if (finding.outcome == Outcome::pass) {
         const double health = log_e_promote(static_cast<double>(bounds.requests),
@@ -129,8 +126,8 @@ std::string finding_odds(const View& view, const Finding& finding) {
         return " If the true rate were at the limit, so few would be seen " + once_in(health) + ".";
     }
     if (!finding.segment.empty() || bounds.rate() >= finding.limit) return "";
-    const double all = phi * static_cast<double>(requests_to_prove(finding.limit, bounds.rate(),
-                                                                   view.policy.false_promotion));
+    const auto all = static_cast<double>(
+        requests_to_prove(finding.limit, bounds.rate(), view.policy.false_promotion, phi));
     const double more = std::max(1.0, all - static_cast<double>(bounds.requests));
     return more < 1e9 ? " About " + number(std::llround(more)) +
                             " more requests at this rate would prove it."
@@ -170,7 +167,10 @@ std::string explain_maths(const View& view) {
         duration(policy.floor_within) + ", beta " + share(policy.false_promotion) +
         ": a limit is proven at ln E health >= " + decimal(-std::log(policy.false_promotion), 4) +
         ".\nn and k since the step's warm-up; R since the rollout began. A look: R_j = (R_j + w "
-        "v / 10) exp(l_j).\n\n";
+        "v / 10) exp(l_j" +
+        (policy.dispersion == Dispersion{}
+             ? std::string(").\n\n")
+             : " / dispersion).\ndispersion: " + dispersion(policy.dispersion) + "\n\n");
     page += ledger_lines(view, Action::rollback);
     if (!ledger.hold.streams.empty()) page += "\n" + ledger_lines(view, Action::hold);
     return page +

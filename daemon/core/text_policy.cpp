@@ -76,6 +76,9 @@ std::string total_words(const Policy& policy) {
 }
 
 std::string proof_lines(const Policy& policy) {
+    const auto requests = [&](double limit, double failing) {
+        return requests_to_prove(limit, failing, policy.false_promotion, policy.dispersion.limits);
+    };
     std::string page;
     for (const Limit& limit : limits_of(policy)) {
         const Criterion& criterion = policy.criteria[limit.criterion];
@@ -84,11 +87,10 @@ std::string proof_lines(const Policy& policy) {
             if (limit_of(policy, other) != limit_of(policy, criterion)) continue;
             names += (names.empty() ? "" : ", ") + other.name;
         }
-        page += point(
-            names + ": " + event_words(criterion) + " proven below " + share(limit.p0) +
-            ". None at all in " + number(requests_to_prove(limit.p0, 0, policy.false_promotion)) +
-            " requests proves it; at half the limit it takes " +
-            about(requests_to_prove(limit.p0, limit.p0 / 2, policy.false_promotion)) + ".");
+        page += point(names + ": " + event_words(criterion) + " proven below " + share(limit.p0) +
+                      ". None at all in " + number(requests(limit.p0, 0)) +
+                      " requests proves it; at half the limit it takes " +
+                      about(requests(limit.p0, limit.p0 / 2)) + ".");
     }
     if (!policy.segments.empty() && policy.segment_ask) {
         page += point("each " + policy.segment + " seen: " + number(policy.segment_requests) +
@@ -245,6 +247,12 @@ std::string promise_lines(const Policy& policy) {
                       share(policy.false_hold).substr(0, share(policy.false_hold).size() - 2) +
                       " are held by a criterion by mistake.");
     }
+    if (policy.dispersion != Dispersion{}) {
+        page += point("Failures come in waves, the policy says (dispersion: " +
+                      dispersion(policy.dispersion) +
+                      "): evidence counts so many times less, and what is found or proven takes "
+                      "so many times longer.");
+    }
     if (!policy.triggers.empty()) {
         page += point(
             "The triggers are outside of that promise: they are plain counts, easy to "
@@ -352,6 +360,7 @@ void add_statistics(FieldList& fields, const Policy& policy) {
     fields.add("confirm_without_baseline", duration(policy.confirm_without_baseline));
     fields.add("harm_floor.users", number(policy.floor_users));
     fields.add("harm_floor.within", duration(policy.floor_within));
+    fields.add("dispersion", dispersion(policy.dispersion));
     fields.add("suspicious", harm(policy.suspicious * 100) + " of 100");
     fields.add("false_rollback", share(policy.false_rollback));
     fields.add("false_hold", share(policy.false_hold));
@@ -389,15 +398,16 @@ std::string every_field(const Policy& policy) {
 
 }  // namespace
 
-std::int64_t requests_to_prove(double limit, double failing, double beta) {
+std::int64_t requests_to_prove(double limit, double failing, double beta, double phi) {
     constexpr std::int64_t most = std::int64_t{1} << 40U;
     if (failing > 0) {
         const Walk walk = gate_walk(limit, failing, beta);
-        const double n = walk.drift > 0 ? walk.threshold / walk.drift : static_cast<double>(most);
+        const double n =
+            walk.drift > 0 ? phi * walk.threshold / walk.drift : static_cast<double>(most);
         return n < static_cast<double>(most) ? static_cast<std::int64_t>(std::ceil(n)) : most;
     }
     const auto proves = [&](std::int64_t n) {
-        return log_e_promote(static_cast<double>(n), 0, limit) >= -std::log(beta);
+        return log_e_promote(static_cast<double>(n), 0, limit, phi) >= -std::log(beta);
     };
     std::int64_t high = 1;
     while (high < most && !proves(high)) high *= 2;

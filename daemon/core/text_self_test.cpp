@@ -12,6 +12,10 @@ namespace {
 constexpr double estimate_error = 1.2;
 constexpr double too_wide = 1.5;
 
+double with_error(const StreamTest& stream) {
+    return std::ceil(10 * estimate_error * stream.dispersion) / 10;
+}
+
 double rate_of(const StreamTest& stream) {
     return stream.requests > 0
                ? static_cast<double>(stream.counted) / static_cast<double>(stream.requests)
@@ -29,24 +33,61 @@ bool has_segment(const Policy& policy, const StreamTest& stream) {
     });
 }
 
+/// Of a stream that is compared or not, what the policy divides its evidence by (7.4).
+double& phi_of(Dispersion& dispersion, const StreamTest& stream) {
+    return stream.relative ? dispersion.comparisons : dispersion.limits;
+}
+
+/// Its waves are wider than chance by more than `wide`, and than the policy says already.
+bool in_waves(const Policy& policy, const StreamTest& stream, double wide) {
+    Dispersion said = policy.dispersion;
+    return stream.dispersion > wide && with_error(stream) > phi_of(said, stream);
+}
+
+/// Legacy's own rate is no lower than the limit: no wave.
+bool above_limit(const StreamTest& stream) {
+    return !stream.relative && rate_of(stream) >= stream.limit;
+}
+
+/// Nothing acted on it, and it is wide enough to say so.
+bool quiet_wave(const Policy& policy, const StreamTest& stream) {
+    return stream.highest < std::log(doubtful_m) && stream.counted >= 50 &&
+           !has_segment(policy, stream) && in_waves(policy, stream, 2 * too_wide);
+}
+
+/// The policy's line that tempers this stream and every other one in waves.
+std::string mend_of_waves(const Policy& policy, const SelfTest& test, const StreamTest& named) {
+    Dispersion line = policy.dispersion;
+    phi_of(line, named) = with_error(named);
+    for (const StreamTest& stream : test.streams) {
+        const bool rose = stream.highest >= std::log(doubtful_m) && !above_limit(stream) &&
+                          in_waves(policy, stream, too_wide);
+        if (!rose && !quiet_wave(policy, stream)) continue;
+        double& phi = phi_of(line, stream);
+        phi = std::max(phi, with_error(stream));
+    }
+    return "`dispersion: " + dispersion(line) + "` in the policy";
+}
+
 /// Why the stream rose, by the first assumption that its counts contradict.
-std::string stream_warning(const StreamTest& stream) {
+std::string stream_warning(const Policy& policy, const SelfTest& test, const StreamTest& stream) {
     const std::string rose = stream.name + ": its evidence reached " +
                              harm(std::min(999'999.0, std::exp(std::min(13.0, stream.highest)))) +
                              " to 1 against a service that is legacy itself. ";
-    if (!stream.relative && rate_of(stream) >= stream.limit) {
+    if (above_limit(stream)) {
         return rose + "Legacy's own rate is " + share(rate_of(stream)) + ", the limit is " +
                share(stream.limit) +
                ": a canary as good as legacy would be rolled back. Set a limit above what legacy "
                "does, or compare with legacy (no_worse_than: baseline)";
     }
-    if (stream.dispersion > too_wide) {
+    if (in_waves(policy, stream, too_wide)) {
         return rose + "Its events come in waves: blocks of 4 h differ " +
                decimal(stream.dispersion) + " times as much as independent requests would. " +
-               (stream.relative ? "Compare sides that share what makes the waves, or widen the "
-                                  "margin"
-                                : "Raise the limit above the waves, or find what fails together "
-                                  "(one job, one dependency) and count it as one");
+               (stream.relative ? "Compare sides that share what makes the waves, widen the margin"
+                                : "Raise the limit above the waves, find what fails together "
+                                  "(one job, one dependency) and count it as one") +
+               ", or write " + mend_of_waves(policy, test, stream) +
+               ": evidence counts so many times less, and faults are found so many times later";
     }
     if (stream.raw > 2 * stream.counted && stream.relative) {
         return rose + "Failing users retry (" + number(stream.raw) + " events of " +
@@ -58,11 +99,12 @@ std::string stream_warning(const StreamTest& stream) {
            "it again on another week; the same stream twice is no chance";
 }
 
-std::string wave_warning(const StreamTest& stream) {
+std::string wave_warning(const Policy& policy, const SelfTest& test, const StreamTest& stream) {
     return stream.name + ": events come in waves, " + decimal(stream.dispersion) +
-           " times as wide as chance (with its error: " +
-           decimal(stream.dispersion * estimate_error) +
-           "). Nothing acted on it; a limit this near to the waves' tops would be broken falsely";
+           " times as wide as chance (with its error: " + decimal(with_error(stream)) +
+           "). Nothing acted on it; a limit this near to the waves' tops would be broken falsely. "
+           "Write " +
+           mend_of_waves(policy, test, stream);
 }
 
 }  // namespace
@@ -73,21 +115,18 @@ std::vector<std::string> self_test_warnings(const Policy& policy, const SelfTest
     bool named = false;
     for (const StreamTest& stream : test.streams) {
         if (stream.highest < doubt) continue;
-        warnings.push_back(stream_warning(stream));
+        warnings.push_back(stream_warning(policy, test, stream));
         named = true;
     }
     if (!named && std::max(test.ln_m, test.hold_ln_m) >= doubt) {
         for (const StreamTest& stream : test.streams) {
             if (stream.name != test.top) continue;
-            warnings.push_back(stream_warning(stream));
+            warnings.push_back(stream_warning(policy, test, stream));
             break;
         }
     }
     for (const StreamTest& stream : test.streams) {
-        const bool enough = stream.counted >= 50 && !has_segment(policy, stream);
-        if (stream.highest < doubt && enough && stream.dispersion > 2 * too_wide) {
-            warnings.push_back(wave_warning(stream));
-        }
+        if (quiet_wave(policy, stream)) warnings.push_back(wave_warning(policy, test, stream));
     }
     if (ln_sample_ratio(test.users, test.all_users, test.weight.share()) >= doubt) {
         warnings.push_back(

@@ -162,6 +162,10 @@ std::string margin(const Margin& margin) {
     return words;
 }
 
+std::string dispersion(const Dispersion& dispersion) {
+    return print("{limits: %g, comparisons: %g}", dispersion.limits, dispersion.comparisons);
+}
+
 std::string number(std::int64_t n) {
     std::string digits = std::to_string(n);
     const std::size_t first = n < 0 ? 1 : 0;

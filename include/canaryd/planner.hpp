@@ -35,6 +35,7 @@ struct Stake {
     double start_share = phase_start_share;
     double horizon_minutes = 63'360;
     double unspent = 0.7;  // C when the fault begins
+    double phi = 1;        // dispersion: counts vary so much wider, evidence is so much less (7.4)
 };
 enum class Onset {
     begin,  // the fault is there when the phase begins: it has the start mass

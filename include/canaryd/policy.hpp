@@ -48,6 +48,14 @@ struct Margin {
     friend auto operator<=>(const Margin&, const Margin&) = default;
 };
 
+/// How much wider counts vary than those of independent requests would, measured on legacy's own
+/// history before the rollout (phi of analysis 7.4): evidence is divided by it. 1: not at all.
+struct Dispersion {
+    double limits = 1.0;       // at least 1; of limit streams, and of the gate (8.1)
+    double comparisons = 1.0;  // at least 1; of relative streams
+    friend auto operator<=>(const Dispersion&, const Dispersion&) = default;
+};
+
 /// One thing that is proven: a limit, which has to be proven to advance, or "no worse than the
 /// baseline". Proven broken, it rolls back or holds.
 struct Criterion {
@@ -164,6 +172,7 @@ struct Policy {
     Duration confirm_without_baseline{std::chrono::minutes{20}};
     std::int64_t floor_users = 3;                     // harm_floor.users
     Duration floor_within{std::chrono::minutes{60}};  // harm_floor.within: the block of 7.1
+    Dispersion dispersion;
     double suspicious = 0.05;       // share of the way to a rollback at which promotion waits
     double false_rollback = 0.01;   // alpha of the ledger that rolls back
     double false_hold = 0.01;       // alpha of the ledger of `then: hold`

@@ -22,9 +22,10 @@ std::string share(double share);                 // "0.38 %"; two significant di
 std::string share_up(double share);              // rounded up: "proven below" stays true
 std::string number(std::int64_t n);              // "35,400"
 std::string margin(const Margin& margin);        // "x1.2 + 0.1 pp"
-std::string harm(double of_100);                 // "0.4", "104"; rounded down: 99.97 is no 100
-std::string bar(double share, int width);        // "[====....]"
-std::string latency(Duration duration);          // "1.34 s", "240 ms"
+std::string dispersion(const Dispersion& dispersion);  // "{limits: 2.9, comparisons: 1.2}"
+std::string harm(double of_100);           // "0.4", "104"; rounded down: 99.97 is no 100
+std::string bar(double share, int width);  // "[====....]"
+std::string latency(Duration duration);    // "1.34 s", "240 ms"
 /// "13:00 to 13:05", with the day when it is more than one or not today's business.
 std::string span(TimePoint from, TimePoint to);
 /// 1: "1 request"; 35400: "35,400 requests".
@@ -89,7 +90,7 @@ std::string policy_page(const Policy& policy, bool every_default);
 std::string report(const Rollout& rollout, const Policy& policy, TimePoint now);
 
 /// How many requests prove that a rate is below `limit`, when `failing` of them fail (a share
-/// below the limit; 0: none at all).
-std::int64_t requests_to_prove(double limit, double failing, double beta);
+/// below the limit; 0: none at all). phi divides the evidence (8.1).
+std::int64_t requests_to_prove(double limit, double failing, double beta, double phi = 1.0);
 
 }  // namespace canaryd::text
