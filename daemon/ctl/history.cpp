@@ -266,6 +266,8 @@ void add_history(CLI::App& app, const Options& options, int& code) {
     CLI::App* command = app.add_subcommand(
         "verify", "prove the journal: its chain, and every decision again from its inputs");
     command->footer(
+        "States are compared bit by bit: run it on the type of processor that wrote the journal,\n"
+        "with the same build.\n\n"
         "Example:\n  canaryctl verify\n\nExit codes: 0 all as recorded, 1 not, "
         "2 daemon unreachable.");
     command->callback([&options, &code] { code = verify(options); });
