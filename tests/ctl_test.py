@@ -429,6 +429,12 @@ def aa_holds_legacy_against_itself(world):
     config = world.folder / "past.yaml"
     result = world.ctl("aa", "planned.yaml", "--config", config)
     expect(result.code == 0 and "The assumptions hold." in result.out, "a good legacy", result)
+    counts = world.folder / "counts.csv"
+    counts.write_text("time,requests,errors\n" + "".join(
+        f"{1_767_225_600_000 + i * 300_000},100,{i % 3 == 0:d}\n" for i in range(8 * 288)))
+    drawn = world.ctl("aa", "planned.yaml", "--from", counts)
+    expect(drawn.code == 0 and "What counts can show holds." in drawn.out
+           and "counts without users" in drawn.flat, "counts show less", drawn)
     (world.folder / "strict.yaml").write_text(PLANNED.format(below="0.1%", floor=5))
     strict = world.ctl("aa", "strict.yaml", "--config", config, "--share", "50%")
     expect(strict.code == 0 and "Set a limit above what legacy does" in strict.flat,

@@ -122,6 +122,27 @@ TEST_SUITE("self-test") {
         CHECK_FALSE(names(text::self_test_warnings(tempered, of_limits), "dispersion:"));
     }
 
+    TEST_CASE("counts without users never say that the assumptions hold") {
+        const Policy policy = a_policy();
+        SelfTest test = week(policy, 1, [](int, auto& random) {
+            return std::pair{Side{300, some(random, 1.5)}, Side{2700, some(random, 13.5)}};
+        });
+        test.by_chance = true;
+        const std::string page = text::self_test_page(policy, test, 1000);
+        CHECK(page.find("The assumptions hold.") == std::string::npos);
+        CHECK(page.find("counts without users") != std::string::npos);
+    }
+
+    TEST_CASE("a history of less than a week is told so") {
+        const Policy policy = a_policy();
+        SelfTest test;
+        test.looks = 1;
+        test.to = test.from + 7 * 24h;
+        CHECK(text::self_test_warnings(policy, test).empty());
+        test.to -= 5min;
+        CHECK(names(text::self_test_warnings(policy, test), "only 6d 23h 55m of history"));
+    }
+
     TEST_CASE("users that retry are counted once for harm, and the test shows both counts") {
         const Policy policy = a_policy();
         const SelfTest test = week(policy, 4, [](int, auto& random) {

@@ -149,6 +149,11 @@ std::vector<std::string> self_test_warnings(const Policy& policy, const SelfTest
             ". A user's failures count once in that time, so a limit of " + share(limit) +
             " is hardly ever seen as broken. Shorten harm_floor.within");
     }
+    if (test.looks > 0 && test.to - test.from < least_history) {
+        warnings.push_back("only " + duration(test.to - test.from) +
+                           " of history: what a week's days and nights do is not seen. Test on " +
+                           duration(least_history) + " or more");
+    }
     return warnings;
 }
 
@@ -165,8 +170,18 @@ std::string self_test_page(const Policy& policy, const SelfTest& test, int width
              paper.width, 0) +
         "\n";
     const std::vector<std::string> warnings = self_test_warnings(policy, test);
-    page += warnings.empty() ? "The assumptions hold.\n" : "\nWhat breaks its assumption\n";
+    if (!warnings.empty()) {
+        page += "\nWhat breaks its assumption, or cannot be told\n";
+    } else {
+        page += test.by_chance ? "What counts can show holds.\n" : "The assumptions hold.\n";
+    }
     for (const std::string& warning : warnings) page += point(warning);
+    if (test.by_chance) {
+        page += point(
+            "These are counts without users: each request's side was drawn by chance, which breaks "
+            "up what one user does. Users who retry, failures that hit the same users together and "
+            "a split of users that is not even cannot be seen here; they can in rows with user_id");
+    }
     Table table("lrrrrrr");
     table.row({"", "requests", "events", "once a user", "limit", "waves", "highest"});
     for (const StreamTest& stream : test.streams) {

@@ -102,7 +102,8 @@ Traffic measured_traffic(const Policy& policy, const History& history) {
 /// How many different users make the requests of one block.
 void add_users(const Policy& policy, const History& history, SelfTest& test) {
     test.all_requests = history.requests;
-    if (!history.has_users) return;
+    test.by_chance = !history.has_users;
+    if (test.by_chance) return;
     test.all_users = static_cast<std::int64_t>(history.users.size());
     test.users =
         std::count_if(history.users.begin(), history.users.end(), [&](const backtest::User& user) {

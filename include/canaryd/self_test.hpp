@@ -47,6 +47,8 @@ struct SelfTest {
     std::vector<StreamTest> streams;
     std::vector<TriggerTest> triggers;  // in the policy's order
 
+    bool by_chance = false;  // the history has no users: each request's side was drawn
+
     // Of the users, where the history has any.
     std::int64_t users = 0, all_users = 0;            // of the pretended canary; of everybody
     std::int64_t without_user = 0, all_requests = 0;  // everybody's
@@ -54,6 +56,8 @@ struct SelfTest {
 };
 /// M at which the assumptions are in doubt: a good installation gets there once in 20 (7.5).
 inline constexpr double doubtful_m = 20;
+/// A shorter history has not seen a week's days and nights (7.5).
+inline constexpr Duration least_history = std::chrono::hours{24 * 7};
 
 /// Looks of the pretended canary go in, in order, the result comes out.
 class SelfTester {
