@@ -129,12 +129,11 @@ Look Product::made(const Scenario& scenario, std::int64_t look, const Arms& arms
     Look now;
     now.from = time_of(look);
     now.to = time_of(look + 1);
-    now.canary_complete = !is_late(scenario, look);
-    if (now.canary_complete) {
-        add_tallies(now.on_time, Population::canary, arms.canary, block_at(look), arms.retries);
-    } else {
-        late_.push_back({look, arms.canary});
-    }
+    // As a source says it: a side whose rows come late has none, and nothing tells that they will.
+    const bool late = is_late(scenario, look);
+    if (late) late_.push_back({look, arms.canary});
+    add_tallies(now.on_time, Population::canary, late ? Side{} : arms.canary, block_at(look),
+                late ? 0 : arms.retries);
     add_tallies(now.on_time, Population::baseline, arms.baseline, block_at(look), 0);
     if (!late_.empty() && late_.front().look + scenario.late->looks <= look) {
         const Late& arrived = late_.front();
