@@ -377,6 +377,27 @@ inline void each_row_counts_once(const NewTable& make, unsigned seeds = 12) {
         CHECK(sum_e2 == 400);
     }
 
+    SUBCASE("a baseline that chance cannot silence is incomplete; a quiet one is not") {
+        const auto complete = [&](Weight weight, int canary, int baseline) {
+            const std::unique_ptr<MetricsTable> table = make();
+            Observer observer(metrics_policy(), *table);
+            for (int i = 0; i < canary; ++i) table->log({.at = begin + i});
+            for (int i = 0; i < baseline; ++i) table->log({.webhook = "old-a", .at = begin + i});
+            Ask asked = ask(begin, begin + second);
+            asked.weight = weight;
+            const Look look = observer.observe(asked);
+            CHECK(look.canary_complete);
+            return look.baseline_complete;
+        };
+        CHECK_FALSE(complete(Weight{1000}, 4, 0));
+        CHECK(complete(Weight{1000}, 4, 1));
+        CHECK(complete(Weight{1000}, 2, 0));  // once in a hundred such looks
+        CHECK(complete(Weight{1000}, 0, 0));
+        CHECK(complete(Weight{5000}, 9, 0));
+        CHECK_FALSE(complete(Weight{5000}, 10, 0));
+        CHECK(complete(everybody, 50, 0));
+    }
+
     SUBCASE("a request without a user is a user of its own; a silent agent has no tally") {
         const std::unique_ptr<MetricsTable> table = make();
         MetricsTable& file = *table;

@@ -158,7 +158,8 @@ std::string rollback_lines(const Policy& policy) {
         limit_points(policy, Action::rollback) + comparison_points(policy, Action::rollback);
     if (policy.confirm_without_baseline > Duration{0}) {
         page += point(
-            "where there is no legacy to compare with (100 %), a criterion's alarm tells "
+            "where there is no legacy to compare with (at 100 %, or in a look without its "
+            "rows), a criterion's alarm tells "
             "people at once and acts when the next " +
             duration(policy.confirm_without_baseline) + " confirm it; triggers act at once");
     }

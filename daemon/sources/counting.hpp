@@ -44,6 +44,7 @@ private:
     void tell_new_segment(const Cell& segment);
     void missing(std::vector<IdRange>& ranges, const IdRange& ids) const;
     [[nodiscard]] bool full() const;
+    [[nodiscard]] bool baseline_missing() const;
 
     Look finish();
     void finish_tallies(Look& look);

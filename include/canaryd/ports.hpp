@@ -47,6 +47,7 @@ struct Ask {
     std::string cursor;      // of the last committed look; empty at the first
     bool peek = false;       // windows of `1 of 1` triggers only: no tallies, no cursor
     std::vector<std::string> users_wanted;  // segments whose new_users are still asked for
+    Weight weight = everybody;  // served: with everybody on the canary no baseline row is expected
 };
 
 /// Where counts come from. Throwing means no evidence: it never promotes, bakes or rolls back.
