@@ -64,11 +64,15 @@ std::string healthy_counts(int looks, int per_look, double error_rate = 0.004) {
     return file.str();
 }
 
-History counts_of(const Policy& policy, int looks, int per_look, double error_rate = 0.004) {
+History history_of(const Policy& policy, const std::string& bytes) {
     const Folder folder;
     Reading reading;
-    reading.from = write(folder, "counts.csv", healthy_counts(looks, per_look, error_rate));
+    reading.from = write(folder, "counts.csv", bytes);
     return read_history(policy, reading);
+}
+
+History counts_of(const Policy& policy, int looks, int per_look, double error_rate = 0.004) {
+    return history_of(policy, healthy_counts(looks, per_look, error_rate));
 }
 
 Plan with_fault(const Policy& policy, const std::string& fault, std::uint64_t seed = 1) {
@@ -539,6 +543,7 @@ TEST_SUITE("backtest") {
     TEST_CASE("each mistake in a file is named with its line and its mend") {
         const std::string rows = "webhook_name,agent_type,status,duration_ms,created_at\n";
         const std::string counts = "time,agent_type,requests,errors,slow_2s\n";
+        const std::string buckets = "time,agent_type,requests,errors,le_1500ms,le_2500ms,le_inf\n";
         struct Bad {
             std::string bytes, fault;
         };
@@ -577,6 +582,14 @@ TEST_SUITE("backtest") {
             {counts + "2026-02-30T00:00:00Z,jobs,1,0,0\n",
              "f:2: time: \"2026-02-30T00:00:00Z\" is no time"},
             {counts, "f, counts: no counts of the legacy to play"},
+            {buckets + "2026-01-12T00:00:00Z,jobs,10,0,8,7,10\n", "f:2: the buckets fall"},
+            {buckets + "2026-01-12T00:00:00Z,jobs,10,0,7,8,9\n",
+             "f:2: le_inf: 9 of 10 requests; it has all of them"},
+            {"time,agent_type,requests,errors,le_2s\n",
+             "f:1: there is no column le_inf; it is the histogram's last bucket"},
+            {"time,agent_type,requests,errors,le_2,le_inf\n", "f:1: column \"le_2\": \"2\""},
+            {"time,agent_type,requests,errors,le_2s,le_2000ms,le_inf\n",
+             "are the same bucket; remove one"},
             {"1.2.3.4 - - [12/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"x\" 1\n"
              "rubbish\n",
              "f:2: no [time] behind address, ident and user; is the log in combined format?"},
@@ -640,6 +653,53 @@ TEST_SUITE("backtest") {
         for (const std::string& note : history.notes) notes += note + "\n";
         CHECK(notes.find("no column agent_type") != std::string::npos);
         CHECK(notes.find("a row counts 1h") != std::string::npos);
+    }
+
+    TEST_CASE("a histogram with a bucket at the limit counts what a column of slow ones does") {
+        const Policy policy = small_plan();
+        const History columns =
+            history_of(policy, "time,requests,errors,slow_2s\n2026-01-12T00:00:00Z,100,1,7\n");
+        const History buckets = history_of(
+            policy,
+            "time,requests,errors,le_inf,le_2s,le_500ms\n2026-01-12T00:00:00Z,100,1,100,93,20\n");
+        CHECK(buckets.counts.events == columns.counts.events);
+        CHECK(buckets.counts.sure.empty());
+        CHECK(buckets.notes == columns.notes);
+    }
+
+    TEST_CASE("between two buckets, what may be slow is no harm, and no proof of health either") {
+        const Policy policy = small_plan();
+        const History history = history_of(policy,
+                                           "time,requests,errors,le_1500ms,le_2500ms,le_inf\n"
+                                           "2026-01-12T00:00:00Z,1000,0,900,970,1000\n");
+        std::string notes;
+        for (const std::string& note : history.notes) notes += note + "\n";
+        CHECK(notes.find("criterion latency: no bucket ends at its 2s, so requests between "
+                         "le_1500ms and le_2500ms") != std::string::npos);
+        CHECK(notes.find("Count a bucket le_2s") != std::string::npos);
+
+        // The second signal is the latency's; 30 are slow beyond doubt, 100 may be.
+        const auto looked = [&](const std::vector<Injection>& injections) {
+            const Arms arms(policy, history, injections, 1);
+            Looks looks(policy, history);
+            Ask ask;
+            ask.from = ask.windows_from = ask.gate_from = history.begin;
+            ask.to = ask.from + history.look;
+            return looks.next(ask, arms.play(0, Weight{3'000}));
+        };
+        const Look healthy = looked({});
+        const Tally& canary = healthy.on_time.at(0);
+        const Tally& legacy = healthy.on_time.at(1);
+        REQUIRE(legacy.who == Population::baseline);
+        CHECK(canary.events[1].counted() + legacy.events[1].counted() == 30);
+        CHECK(canary.events[1].raw + legacy.events[1].raw == 100);
+        CHECK(canary.events[1].raw > canary.events[1].counted());
+        CHECK(canary.bursts[1].sum_e == canary.events[1].raw);
+
+        // A canary that becomes slower than the limit and not than the next bucket is not harm.
+        const Look slow = looked(with_fault(policy, "slow 50%").injections);
+        CHECK(slow.on_time[0].events[1].raw > 2 * canary.events[1].raw);
+        CHECK(slow.on_time[0].events[1].counted() == canary.events[1].counted());
     }
 
     TEST_CASE("times as databases write them") {

@@ -18,6 +18,7 @@ std::uint64_t purpose(Draw draw, std::size_t index = 0) {
 void resize(Played::Side& side, std::size_t scopes, std::size_t signals) {
     side.requests.assign(scopes, 0);
     side.events.assign(scopes * signals, 0);
+    side.sure.assign(scopes * signals, 0);
 }
 
 }  // namespace
@@ -175,12 +176,20 @@ void Arms::play_cell(const Moment& now, std::size_t scope, Played& played) const
     const std::int64_t canary_n = draws.binomial(all, now.weight.share());
     std::array<std::int64_t, 2> n{canary_n, all - canary_n};
     const double share = static_cast<double>(canary_n) / static_cast<double>(all);
-    std::array<std::vector<std::int64_t>, 2> k;
+    std::array<std::vector<std::int64_t>, 2> k, sure;
     for (std::size_t i = 0; i < signals_.size(); ++i) {
         const std::int64_t events = counts.events[cell * counts.signals + i];
-        const std::int64_t drawn = draws.binomial(events, share);
-        const std::int64_t canary_k =
-            std::clamp(drawn, std::max<std::int64_t>(0, events - n[1]), std::min(events, n[0]));
+        const std::int64_t known =
+            counts.sure.empty() ? events : counts.sure[cell * counts.signals + i];
+        const std::int64_t doubtful = events - known;
+        const std::int64_t canary_sure =
+            std::clamp(draws.binomial(known, share), std::max<std::int64_t>(0, known - n[1]),
+                       std::min(known, n[0]));
+        const std::int64_t canary_k = std::clamp(canary_sure + draws.binomial(doubtful, share),
+                                                 std::max(canary_sure, events - n[1]),
+                                                 std::min(canary_sure + doubtful, n[0]));
+        sure[0].push_back(canary_sure);
+        sure[1].push_back(known - canary_sure);
         k[0].push_back(canary_k);
         k[1].push_back(events - canary_k);
     }
@@ -195,6 +204,9 @@ void Arms::play_cell(const Moment& now, std::size_t scope, Played& played) const
                 if (errors != failed || (!errors && signals_[i].than >= *slow_)) continue;
                 const std::int64_t made = draws.binomial(n[who] - k[who][i], injection.share);
                 k[who][i] += made;
+                // What was made slow took a moment longer than the limits allow: a bucket that is
+                // wider hides it.
+                if (errors || *slow_ > counts.sure_above[i]) sure[who][i] += made;
                 most = std::max(most, made);
             }
             if (who != 0) continue;
@@ -206,7 +218,10 @@ void Arms::play_cell(const Moment& now, std::size_t scope, Played& played) const
         if (scope > 0) side.requests[scope] += n[who];
         for (std::size_t i = 0; i < signals_.size(); ++i) {
             side.events[i] += k[who][i];
-            if (scope > 0) side.events[scope * signals_.size() + i] += k[who][i];
+            side.sure[i] += sure[who][i];
+            if (scope == 0) continue;
+            side.events[scope * signals_.size() + i] += k[who][i];
+            side.sure[scope * signals_.size() + i] += sure[who][i];
         }
     }
     // Without users each request is a user of its own; a few are enough to have been seen.

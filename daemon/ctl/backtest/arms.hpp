@@ -26,6 +26,7 @@ struct Played {
     struct Side {
         std::vector<std::int64_t> requests;  // by scope; 0: the total
         std::vector<std::int64_t> events;    // [scope * signals + signal]
+        std::vector<std::int64_t> sure;      // of counts: those that are one beyond doubt
         Latencies latency;
     };
     std::array<Side, 2> sides;  // canary, baseline

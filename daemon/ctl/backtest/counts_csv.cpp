@@ -1,7 +1,9 @@
 // Counts by time, service and segment, as a query with GROUP BY exports them.
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
+#include "canaryd/other_counts.hpp"
 #include "canaryd/text.hpp"
 #include "daemon/ctl/backtest/csv.hpp"
 #include "daemon/ctl/backtest/history.hpp"
@@ -38,9 +40,82 @@ std::size_t find_column(const Header& header, const Signal& signal) {
     return Header::none;
 }
 
+/// A histogram's columns by rising bound: le_1500ms, le_2500ms, le_inf.
+struct Buckets {
+    std::vector<double> bounds;  // milliseconds; the last one is infinite
+    std::vector<std::size_t> columns;
+};
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+Buckets buckets_of(Csv& csv, const Header& header) {
+    std::vector<std::pair<double, std::size_t>> found;
+    for (std::size_t i = 0; i < header.names().size(); ++i) {
+        const std::string& name = header.names()[i];
+        if (!name.starts_with("le_")) continue;
+        const std::string bound = name.substr(3);
+        const Read<Duration> read = read_duration(bound, "s");
+        if (bound != "inf" && !read.value) {
+            csv.bad("column " + as_written(name) + ": " + as_written(bound) + read.fault +
+                    "; the last bucket is le_inf");
+        }
+        found.emplace_back(bound == "inf" ? infinity : static_cast<double>(read.value->count()), i);
+    }
+    std::sort(found.begin(), found.end());
+    Buckets buckets;
+    for (const auto& [bound, column] : found) {
+        if (!buckets.bounds.empty() && bound == buckets.bounds.back()) {
+            csv.bad("columns " + header.names()[buckets.columns.back()] + " and " +
+                    header.names()[column] + " are the same bucket; remove one");
+        }
+        buckets.bounds.push_back(bound);
+        buckets.columns.push_back(column);
+    }
+    if (!found.empty()) {
+        header.need(csv, "le_inf", "it is the histogram's last bucket, which has every request");
+    }
+    return buckets;
+}
+
+/// Whose limit the signal is, for people.
+std::string owner_of(const Policy& policy, const Signal& signal) {
+    for (const Criterion& criterion : policy.criteria) {
+        if (criterion.signal == signal) return "criterion " + criterion.name;
+    }
+    for (const Trigger& trigger : policy.triggers) {
+        if (trigger.signal == signal) return "trigger " + trigger.name;
+    }
+    return {};
+}
+
+/// The buckets around a limit that is no bound, and what they hide. Tells it where there is any;
+/// gives the bound from which on a request is surely slow.
+Duration sure_above(const Policy& policy, const Header& header, const Buckets& buckets,
+                    const Signal& signal, std::vector<std::string>& notes) {
+    const auto upper = std::lower_bound(buckets.bounds.begin(), buckets.bounds.end(),
+                                        static_cast<double>(signal.than.count()));
+    const auto at = static_cast<std::size_t>(upper - buckets.bounds.begin());
+    const Duration bound =
+        *upper == infinity ? Duration::max() : Duration{static_cast<Duration::rep>(*upper)};
+    if (bound == signal.than) return bound;
+    const std::string above = header.names()[buckets.columns[at]];
+    const std::string limit = as_yaml(signal.than);
+    notes.push_back(
+        owner_of(policy, signal) + ": no bucket ends at its " + limit + ", so requests between " +
+        (at == 0 ? "0s" : header.names()[buckets.columns[at - 1]]) + " and " + above +
+        " may be slow or not: they count as slow where health is proven and never as harm, and a "
+        "canary that becomes so slow is not rolled back. Count a bucket le_" +
+        limit);
+    return bound;
+}
+
 struct Columns {
     std::size_t time, webhook, segment, requests;
-    std::vector<std::size_t> events;  // by signal; none where a trigger's column is missing
+    /// Of a signal; none: in the buckets, or a trigger's that is missing.
+    std::vector<std::size_t> events;
+    std::vector<bool> in_buckets;
+    Buckets buckets;
+    bool sure = true;  // of every event it is known that it is one
 };
 
 /// What the criteria count must be there; what only a trigger counts may be missing.
@@ -60,21 +135,30 @@ Columns columns_of(Csv& csv, const Header& header, const Policy& policy, History
                                     policy.segment + " is watched");
         }
     }
+    at.buckets = buckets_of(csv, header);
     const std::vector<Signal> signals = replayed_signals(policy);
     const std::size_t of_criteria = signals_of(policy).size();
     for (std::size_t i = 0; i < signals.size(); ++i) {
         const std::string name = column_of(signals[i]);
         const std::size_t found = find_column(header, signals[i]);
-        if (found == Header::none && i < of_criteria) {
+        const bool slower = signals[i].kind == Signal::Kind::slower;
+        const bool in_buckets = found == Header::none && slower && !at.buckets.bounds.empty();
+        const bool known = found != Header::none || in_buckets;
+        if (!known && i < of_criteria) {
             header.need(csv, name,
                         "a criterion needs it; count it, or leave latency out with "
                         "--ignore-latency");
         }
-        if (found == Header::none) {
+        if (!known) {
             history.notes.push_back("no column " + name + ": the triggers on it are not replayed");
         }
         at.events.push_back(found);
-        history.counts.known.push_back(found != Header::none);
+        at.in_buckets.push_back(in_buckets);
+        history.counts.known.push_back(known);
+        history.counts.sure_above.push_back(
+            in_buckets ? sure_above(policy, header, at.buckets, signals[i], history.notes)
+                       : signals[i].than);
+        at.sure = at.sure && history.counts.sure_above.back() == signals[i].than;
     }
     return at;
 }
@@ -102,7 +186,7 @@ struct Line {
 class Reader {
 public:
     Reader(const Policy& policy, const std::string& file)
-        : policy_(policy), csv_(file), header_(csv_) {
+        : policy_(policy), csv_(file), header_(csv_), signals_(replayed_signals(policy)) {
         columns_ = columns_of(csv_, header_, policy, history_);
     }
 
@@ -145,20 +229,53 @@ private:
         line.scope = scope_of_row();
         line.requests = count_at(csv_, header_, columns_.requests);
         line.events_from = events_.size();
-        for (const std::size_t column : columns_.events) {
-            const std::int64_t events =
-                column == Header::none ? 0 : count_at(csv_, header_, column);
-            if (events > line.requests) {
-                csv_.bad(header_.names()[column] + ": " + std::to_string(events) + " of " +
-                         std::to_string(line.requests) +
-                         " requests; there cannot be more of them than requests");
-            }
-            events_.push_back(events);
+        read_buckets(line.requests);
+        for (std::size_t i = 0; i < columns_.events.size(); ++i) {
+            const auto [at_least, at_most] = events_at(i, line.requests);
+            events_.push_back(at_most);
+            if (!columns_.sure) sure_.push_back(at_least);
         }
         if (line.requests > most_events - total_)
             csv_.bad("requests: the sum is no count any more");
         total_ += line.requests;
         lines_.push_back(line);
+    }
+
+    struct Events {
+        std::int64_t at_least = 0, at_most = 0;
+    };
+    Events events_at(std::size_t signal, std::int64_t requests) {
+        if (columns_.in_buckets[signal]) return slower_than(signals_[signal].than);
+        const std::size_t column = columns_.events[signal];
+        if (column == Header::none) return {};
+        const std::int64_t events = count_at(csv_, header_, column);
+        if (events > requests) {
+            csv_.bad(header_.names()[column] + ": " + std::to_string(events) + " of " +
+                     std::to_string(requests) +
+                     " requests; there cannot be more of them than requests");
+        }
+        return {events, events};
+    }
+
+    void read_buckets(std::int64_t requests) {
+        cumulative_.clear();
+        for (const std::size_t column : columns_.buckets.columns) {
+            cumulative_.push_back(count_at(csv_, header_, column));
+        }
+        if (cumulative_.empty() || cumulative_.back() == requests) return;
+        csv_.bad("le_inf: " + std::to_string(cumulative_.back()) + " of " +
+                 std::to_string(requests) +
+                 " requests; it has all of them, timeouts and those without a duration too");
+    }
+
+    Events slower_than(Duration limit) {
+        const auto seen =
+            exceedances(columns_.buckets.bounds, cumulative_, static_cast<double>(limit.count()));
+        if (!seen) {
+            csv_.bad(
+                "the buckets fall: le_… are cumulative, each has the requests of those below it");
+        }
+        return {seen->at_least, seen->at_most};
     }
 
     [[nodiscard]] bool is_legacy(std::string_view name) const {
@@ -217,6 +334,7 @@ private:
         }
         counts.requests.assign(cells, 0);
         counts.events.assign(cells * counts.signals, 0);
+        if (!columns_.sure) counts.sure.assign(cells * counts.signals, 0);
         for (const Line& line : lines_) {
             const std::int64_t bin =
                 (line.at - history_.begin.time_since_epoch().count()) / look.count();
@@ -224,6 +342,8 @@ private:
             counts.requests[cell] += line.requests;
             for (std::size_t i = 0; i < counts.signals; ++i) {
                 counts.events[cell * counts.signals + i] += events_[line.events_from + i];
+                if (columns_.sure) continue;
+                counts.sure[cell * counts.signals + i] += sure_[line.events_from + i];
             }
         }
         history_.what = what;
@@ -250,9 +370,11 @@ private:
     Csv csv_;
     Header header_;
     History history_;
+    std::vector<Signal> signals_;
     Columns columns_;
     std::vector<Line> lines_;
-    std::vector<std::int64_t> events_;
+    std::vector<std::int64_t> cumulative_;     // of the row, by bucket
+    std::vector<std::int64_t> events_, sure_;  // sure_: only where they differ
     std::int64_t total_ = 0, others_ = 0, without_segment_ = 0;
     std::string other_, segment_;
 };

@@ -52,6 +52,10 @@ struct CountTable {
     std::vector<bool> known;             // by signal: the file has its column
     std::vector<std::int64_t> requests;  // [look * scopes + scope]
     std::vector<std::int64_t> events;    // [(look * scopes + scope) * signals + signal]
+    /// Where a histogram has no bucket at a limit `events` are those that may be slow, and these,
+    /// in the same order, those that are (analysis 4). Empty: there is no difference.
+    std::vector<std::int64_t> sure;
+    std::vector<Duration> sure_above;  // by signal: what took longer is among them
 };
 
 struct History {

@@ -68,7 +68,9 @@ void Looks::add_side(Look& look, const Ask& ask, const Played& played, Populatio
             const std::int64_t events = side.events[scope * signals_.size() + i];
             tally.events[i].raw = events;
             if (history_.has_users || events == 0) continue;
-            tally.events[i].first.push_back({block, events});
+            // Harm is what is sure, health what may be (analysis 4).
+            const std::int64_t sure = side.sure[scope * signals_.size() + i];
+            if (sure > 0) tally.events[i].first.push_back({block, sure});
             if (canary && scope == 0 && ask.from >= ask.gate_from) {
                 tally.bursts[i] = {events, events};
             }
@@ -156,7 +158,8 @@ void Looks::fill_window(Look& look, const rows::WindowAsk& asked, std::size_t si
         const Played::Side& side = recent->played.sides[index_of(who)];
         window.requests += side.requests[scope];
         if (!counts_events) continue;
-        const std::int64_t events = side.events[scope * signals_.size() + signal];
+        const auto& counted = history_.has_users ? side.events : side.sure;
+        const std::int64_t events = counted[scope * signals_.size() + signal];
         window.failures += events;
         if (events == 0 || !history_.has_users) continue;
         for (const Played::Event& event : recent->played.events) {
