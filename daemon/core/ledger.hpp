@@ -26,7 +26,8 @@ bool has_floor(const Policy& policy, const Stream& stream);
 std::vector<double> acting_sums(const Policy& policy, const Book& book,
                                 const std::vector<Stream>& streams, std::vector<double> sums);
 std::vector<double> sums_of(const std::vector<Stream>& streams);
-/// ln M: C and the streams' sums, in this order; -inf leaves a stream out (section 1).
+/// ln M: C and the streams' sums, in this order; -inf leaves a stream out (section 1). What may act
+/// is a part of a supermartingale, so Ville's 1939 bound holds for it too.
 double ln_m(double ln_c, std::vector<double> sums);
 /// The number of the largest sum; of those as large within 1e-9, the lowest (6.2).
 std::size_t top_of(const std::vector<double>& sums);

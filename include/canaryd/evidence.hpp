@@ -1,6 +1,6 @@
 // Counts in, evidence out. Formulas: analysis sections 1-3, 6, 7.1-7.3, 8.1, 8.2, 10 of the
-// design's statistics; each function names its own. Buckets, counts per time, clusters and
-// dispersion (4, 5, 7.4): other_counts.hpp.
+// design's statistics; each function names its own and where it comes from. Buckets, counts per
+// time, clusters and dispersion (4, 5, 7.4): other_counts.hpp.
 //
 // Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
 // numbers, exact in a double up to 2^53.
@@ -91,9 +91,12 @@ using Grid = std::array<double, grid_size>;
 inline constexpr Grid breach_grid{0.1, 0.2, 0.4, 0.7, 1.1, 1.6, 2.3, 3.2, 4.6, 7.0};
 inline constexpr std::size_t promote_grid_size = 9;
 
-/// l(delta) = k delta - n log1p(p0 expm1(delta))   (T1, section 2). k may be fractional.
+/// l(delta) = k delta - n log1p(p0 expm1(delta))   (T1, section 2). k may be fractional. The log of
+/// the sequential probability ratio of Wald 1945, for odds e^delta times those of p0. Requests may
+/// have rates of their own: by the means of products, only their average has to be at most p0.
 double log_evidence(double n, double k, double p0, double delta);
-/// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0 (section 2).
+/// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0 (section 2;
+/// mixtures of ratios instead of one alternative: Robbins 1970).
 double log_e_breach(double n, double k, double p0);
 /// Static mixture over delta < 0: evidence that the rate is below p0; each l divided by phi (8.1).
 double log_e_promote(double n, double k, double p0, double phi = 1.0);
@@ -106,22 +109,30 @@ struct Pair {
     double others = 0;    // y: the baseline's events, raw
 };
 /// l(delta) = x delta - (x+y) log1p(B) - n_c dm (1-theta) expm1(delta) / (1+B), with
-/// theta = rho n_c / (rho n_c + n_b), B = theta expm1(delta)   (T2, section 3; after Lindon & Malek
-/// 2022). 0 without the baseline's requests.
+/// theta = rho n_c / (rho n_c + n_b), B = theta expm1(delta)   (T2, section 3). 0 without the
+/// baseline's requests. Without dm, given x + y, it is the test of Lindon & Malek 2022 on whose the
+/// events are, with a grid for the prior. The margin dm is an own derivation: 1 + u <= e^u bounds
+/// the expectation by exp(n_c dm (e^delta / (1+B) - 1)), and that exponent is taken off.
 double log_evidence(const Pair& counts, const Margin& margin, double delta);
 /// Static mixtures of T2: evidence that the canary is worse than the margin allows, and that it is
 /// not (section 3).
 double log_e_breach(const Pair& counts, const Margin& margin);
 double log_e_promote(const Pair& counts, const Margin& margin);
-/// phi_gate = max(1, sum e^2 / sum e), 1 if there was no event (8.1).
+/// phi_gate = max(1, sum e^2 / sum e), 1 if there was no event (8.1). Own derivation: where users
+/// are independent and fail e times each, their sum varies as sum e^2, and as sum e where each
+/// failure stands alone.
 double burst_size(std::int64_t sum_e, std::int64_t sum_e2);
-/// The gate of one limit: evidence of health at 1/beta and a plain rate below the limit (8.1).
+/// The gate of one limit: evidence of health at 1/beta and a plain rate below the limit (8.1). Own
+/// derivation: the evidence is a supermartingale where the rate is p0 or above, so it gets there
+/// with a chance of at most beta, at whichever look it is asked (Ville 1939).
 bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi);
 /// Numerically stable log(sum exp), in the order given; -inf for an empty range.
 double log_sum_exp(const double* first, const double* last);
 double log_add_exp(double a, double b);
 
-/// Highest rate that is still refused / lowest that is proven exceeded; anytime-valid (8.2).
+/// Highest rate that is still refused / lowest that is proven exceeded; anytime-valid (8.2): the
+/// limits that the tests reject, which is a time-uniform confidence sequence (Howard, Ramdas,
+/// McAuliffe & Sekhon 2021).
 struct Bounds {
     std::int64_t requests = 0;
     std::int64_t events = 0;
@@ -153,27 +164,34 @@ struct Mass {
     double ln_kept = 0;   // ln C after the look
     double ln_moved = 0;  // ln w: given to "a fault starts now", shared by the streams
 };
-/// Section 1: h = eta at a phase's first look, else 1 - exp(-dt / H).
+/// Section 1: h = eta at a phase's first look, else 1 - exp(-dt / H). The geometric prior of
+/// Shiryaev 1963 on when a fault begins; since its weights sum to at most 1, C + the sum of all R
+/// is a nonnegative supermartingale from 1 on, and reaches 1/alpha with a chance of at most alpha
+/// (Ville 1939). The start share eta is an own choice: it is spent like any other mass.
 Mass move_mass(double ln_c, bool phase_start, double minutes, double horizon_minutes,
                double eta = phase_start_share);
-/// Section 1, one stream: R_j = (R_j + mass) exp(l_j), with mass = w v / J.
+/// Section 1, one stream: R_j = (R_j + mass) exp(l_j), with mass = w v / J. Shiryaev's 1963
+/// recursion, a mixture over all beginnings in one number.
 void add_look(Grid& ln_r, double ln_mass, const Grid& l);
 
 /// A stream's share v of the mass, as ln (v / J): every active claim has an equal share, half of it
 /// is the total's, the other half is shared by the segments; without segments the total has all
-/// (6.2).
+/// (6.2). Averages of e-values are e-values, however they depend on each other (Vovk & Wang 2021).
 struct Shares {
     double ln_total = 0;
     double ln_segment = 0;
 };
 Shares shares_of(std::size_t claims, std::size_t segments);
 
-/// G_j of one scope and limit after the baseline's evidence of a look (7.2).
+/// G_j of one scope and limit after the baseline's evidence of a look (7.2): the cumulative sum of
+/// Page 1954. That it forgets within the hour and is capped is an own derivation: it only ever
+/// lowers evidence, so it needs no promise, and has to end when the outage does.
 void add_baseline(Grid& guard, const Grid& l, double minutes);
 /// max_j G_j >= ln 100.
 bool guard_on(const Grid& guard);
 
-/// Adds counted failures to those of the same blocks (7.1).
+/// Adds counted failures to those of the same blocks (7.1). Own derivation: l rises with k for
+/// every delta > 0, so leaving failures out is safe for harm.
 void add_failures(std::vector<InBlock>& blocks, const std::vector<InBlock>& more);
 std::int64_t most_in_one_block(const std::vector<InBlock>& blocks);
 
@@ -210,7 +228,8 @@ struct Waiting {
 
 /// The looks after the alarm's last long enough, and at least two of them have requests (7.3).
 bool waited_enough(const std::vector<Waited>& looks, Duration wanted);
-/// Cut in two halves, the plain rate is above the limit in both (7.3). False where no cut leaves
+/// Cut in two halves, the plain rate is above the limit in both (7.3). Own derivation, a rule and
+/// no test: it can only keep an alarm from acting, so the promise stands. False where no cut leaves
 /// requests on both sides.
 bool above_in_both_halves(const std::vector<Waited>& looks, double limit);
 

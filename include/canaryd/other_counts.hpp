@@ -24,12 +24,14 @@ struct Exceedances {
 /// `bounds` are the buckets' upper bounds in rising order, the last one infinite; `cumulative` the
 /// requests up to each. With le1 < limit < le2: n - c(le2) <= k <= n - c(le1). nullopt where that
 /// is no histogram (bounds that do not rise, counts that fall or are negative, no infinite bound):
-/// no evidence (section 10).
+/// no evidence (section 10). By the definition of a quantile, without interpolation: a p95 is at
+/// most L where at most 5 % are slower than L.
 std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
                                        const std::vector<std::int64_t>& cumulative, double limit);
 
 /// l(delta) = k delta - lambda0 T expm1(delta)   (section 5): events per time against a limit, with
-/// `expected` = lambda0 T, the events that the limit allows in the time seen. The same grids.
+/// `expected` = lambda0 T, the events that the limit allows in the time seen. The same grids. The
+/// probability ratio of Wald 1945 for Poisson counts.
 double log_evidence_per_time(double expected, double k, double delta);
 double log_e_breach_per_time(double expected, double k);
 double log_e_promote_per_time(double expected, double k);
@@ -41,7 +43,8 @@ struct Repeats {
 };
 /// Users as clusters, the exact form of 7.4: n = users, k = sum of each one's share of events. T1
 /// and T2 hold for them however a user's requests depend on each other, and the limit then is one
-/// on the rate averaged over users.
+/// on the rate averaged over users. That a share in [0, 1] may stand for a yes or no is the
+/// convexity a^z <= 1 + z (a - 1) of bounded variables (Waudby-Smith & Ramdas 2024).
 struct Clusters {
     std::int64_t users = 0;
     double events = 0;
@@ -57,13 +60,16 @@ struct BlockCounts {
 /// phi_batch = max(1, B/(B-1) sum (K_b - p N_b)^2 / (p (1-p) sum N_b))   (7.4): how much wider the
 /// counts of blocks of 4 h vary than independent requests would. For limit streams, from at least
 /// 7 days of the baseline at the canary's size. 1 where p is 0 or 1 or there are fewer than two
-/// blocks.
+/// blocks. The dispersion of quasi-likelihood (McCullagh & Nelder 1989), pooled over the blocks.
 double batch_dispersion(const std::vector<BlockCounts>& blocks);
 /// phi_split = max(1, sum (K1 - th K)^2 / sum th (1-th) K), th = N1/(N1+N2), K = K1+K2   (7.4): the
 /// same for relative streams, from two parts of the baseline's users in the same blocks; what hits
-/// both cancels. 1 where nothing varies. Both series are equally long.
+/// both cancels. 1 where nothing varies. Both series are equally long. The same dispersion, given
+/// each block's sum.
 double split_dispersion(const std::vector<BlockCounts>& one, const std::vector<BlockCounts>& two);
-/// l / phi (section 1): evidence of a source without users. phi below 1 counts as 1.
+/// l / phi (section 1): evidence of a source without users. phi below 1 counts as 1. As
+/// quasi-likelihood scales a log likelihood (McCullagh & Nelder 1989); approximate, as that is: one
+/// large burst may still win.
 Grid tempered(Grid l, double phi);
 
 }  // namespace canaryd

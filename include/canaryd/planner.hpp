@@ -20,7 +20,9 @@ namespace canaryd {
 
 // --- Formulas -----------------------------------------------------------------------------------
 
-/// ln M of one stream as a random walk in requests of the canary, at its best grid point (8.3).
+/// ln M of one stream as a random walk in requests of the canary, at its best grid point (8.3). Own
+/// derivation: l is a sum over requests, with the drift and the variance of one; the threshold is
+/// what section 1's recursion takes off a fault, its start being known or not.
 struct Walk {
     double delta = 0;  // of breach_grid; negative for health
     double threshold = std::numeric_limits<double>::quiet_NaN();  // nats; nan: it never gets there
@@ -56,14 +58,17 @@ struct Beside {
 Walk relative_walk(const Margin& margin, const Beside& baseline, double faulty, double healthy,
                    double per_minute, const Stake& stake, Onset onset);
 
-/// P(the walk reaches its threshold within n requests); 0 where it does not drift up (8.3).
+/// P(the walk reaches its threshold within n requests); 0 where it does not drift up (8.3). The
+/// first passage of a Brownian motion with that drift: the inverse Gaussian law (Schroedinger
+/// 1915).
 double chance_to_reach(const Walk& walk, double requests);
-/// The gate at the rate `faulty`, at its best grid point (8.3).
+/// The gate at this rate, at its best grid point (8.3). Own derivation, as Walk.
 Walk gate_walk(double p0, double rate, double beta);
-/// P(the walk is above its threshold at n requests) (8.3).
+/// P(the walk is above its threshold at n requests) (8.3), by the central limit.
 double chance_above(const Walk& walk, double requests);
 
-/// The least requests that any rule needs to find a rate q against p0 (8.4).
+/// The least requests that any rule needs to find a rate q against p0 (8.4): by Wald 1945 where the
+/// fault's time is known, by Lai 1998 where it is not.
 struct Yardstick {
     double divergence = 0;   // KL(q || p0), nats a request
     double wald = 0;         // the fault's time known in advance
@@ -73,7 +78,8 @@ Yardstick yardstick_of(double p0, double q, double alpha, double per_minute,
                        double horizon_minutes);
 
 /// P(the gate passes at n requests of which each fails with this rate): exact counts where few are
-/// expected, the normal limit where many are. `burst` is the gate's burst size (8.1).
+/// expected, the normal limit where many are. `burst` is the gate's burst size (8.1). Own
+/// derivation: the gate passes up to some number of events, whose chance is a binomial's.
 double chance_proven(double requests, double rate, double p0, double beta, double burst = 1);
 /// Requests with which the gate passes with this chance; nullopt: not within 1e12.
 std::optional<double> requests_to_prove(double rate, double p0, double beta, double chance,
@@ -180,7 +186,8 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
                       const Fault& fault, Duration within);
 
 /// Expected firings of a trigger by chance in a healthy rollout: every user fails once, requests
-/// are independent. An upper estimate: windows that overlap are told apart only partly.
+/// are independent. Own derivation. An upper estimate: windows that overlap are told apart only
+/// partly.
 TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size_t trigger);
 
 namespace text {

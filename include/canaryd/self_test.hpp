@@ -84,7 +84,8 @@ private:
 };
 
 /// Evidence that the pretended canary has not its share of the users: a mean of T1 in both
-/// directions (section 3, sample ratio). ln of it.
+/// directions (section 3, sample ratio; that the mean of two is evidence: Vovk & Wang 2021). ln of
+/// it.
 double ln_sample_ratio(std::int64_t users, std::int64_t all_users, double share);
 
 namespace text {
