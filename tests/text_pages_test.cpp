@@ -307,7 +307,8 @@ TEST_SUITE("text") {
         for (const char* words :
              {"evaluate_every 5m", "peek_every 15s", "warm_up 10m", "settle 30s",
               "false_rollback 1 %", "max_step 3 x bake", "suspicious 5 of 100",
-              "blind.rollback_after never", "finish.soak 30d", "steps[0].weight 10 %",
+              "blind.rollback_after never", "finish.soak 30d",
+              "dispersion {limits: 1, comparisons: 1}", "steps[0].weight 10 %",
               "criteria[0] errors: error_rate, failed requests (errors and timeouts) below 1 %, "
               "then rollback"}) {
             CAPTURE(words);
@@ -322,6 +323,20 @@ TEST_SUITE("text") {
         CHECK(has(page, "  confirm_without_baseline  20m\n"));
         CHECK(has(page, "  metrics                   dlq_added: select count(*) from a\n"));
         CHECK(has(page, std::string(300, 'x') + "\n"));
+    }
+
+    TEST_CASE("a dispersion is said with what it costs, and only where there is one") {
+        Policy wavy = plan();
+        const std::string calm = flat(text::policy_page(wavy, false));
+        CHECK_FALSE(has(calm, "come in waves"));
+        CHECK(has(calm, "None at all in 393 requests"));
+        wavy.dispersion.limits = 2.5;
+        const std::string page = flat(text::policy_page(wavy, false));
+        CHECK(has(page, "dispersion: {limits: 2.5, comparisons: 1}"));
+        const std::int64_t needed = text::requests_to_prove(0.01, 0, 0.05, 2.5);
+        CHECK(needed > 2 * 393);
+        CHECK(has(page, "None at all in " + text::number(needed) + " requests"));
+        CHECK(text::requests_to_prove(0.01, 0.005, 0.05, 2.5) == 8393);
     }
 
     TEST_CASE("the requests that prove health are those of the gate itself") {

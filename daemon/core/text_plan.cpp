@@ -304,6 +304,12 @@ std::string plan_page(const Policy& policy, const Plan& plan, int width) {
     };
     std::string page =
         wrap(clean(policy.name + " at " + traffic_words(plan)), paper.width, 0) + "\n";
+    if (policy.dispersion != Dispersion{}) {
+        page += wrap("Failures come in waves (dispersion: " + dispersion(policy.dispersion) +
+                         "): the rates and times below count that in.",
+                     paper.width, 0) +
+                "\n";
+    }
     std::vector<std::string> needs = plan_gaps(policy, plan);
     for (const std::string& eager : eager_triggers(policy, plan)) needs.push_back(eager);
     if (needs.empty()) {
