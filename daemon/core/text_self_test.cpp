@@ -34,18 +34,18 @@ bool has_segment(const Policy& policy, const StreamTest& stream) {
 }
 
 /// Of a stream that is compared or not, what the policy divides its evidence by (7.4).
-double& phi_of(Dispersion& dispersion, const StreamTest& stream) {
+double& tempering_of(Dispersion& dispersion, const StreamTest& stream) {
     return stream.relative ? dispersion.comparisons : dispersion.limits;
 }
 
 /// Its waves are wider than chance by more than `wide`, and than the policy says already.
 bool in_waves(const Policy& policy, const StreamTest& stream, double wide) {
     Dispersion said = policy.dispersion;
-    return stream.dispersion > wide && with_error(stream) > phi_of(said, stream);
+    return stream.dispersion > wide && with_error(stream) > tempering_of(said, stream);
 }
 
 /// Legacy's own rate is no lower than the limit: no wave.
-bool above_limit(const StreamTest& stream) {
+bool legacy_above(const StreamTest& stream) {
     return !stream.relative && rate_of(stream) >= stream.limit;
 }
 
@@ -58,12 +58,12 @@ bool quiet_wave(const Policy& policy, const StreamTest& stream) {
 /// The policy's line that tempers this stream and every other one in waves.
 std::string mend_of_waves(const Policy& policy, const SelfTest& test, const StreamTest& named) {
     Dispersion line = policy.dispersion;
-    phi_of(line, named) = with_error(named);
+    tempering_of(line, named) = with_error(named);
     for (const StreamTest& stream : test.streams) {
-        const bool rose = stream.highest >= std::log(doubtful_m) && !above_limit(stream) &&
+        const bool rose = stream.highest >= std::log(doubtful_m) && !legacy_above(stream) &&
                           in_waves(policy, stream, too_wide);
         if (!rose && !quiet_wave(policy, stream)) continue;
-        double& phi = phi_of(line, stream);
+        double& phi = tempering_of(line, stream);
         phi = std::max(phi, with_error(stream));
     }
     return "`dispersion: " + dispersion(line) + "` in the policy";
@@ -74,7 +74,7 @@ std::string stream_warning(const Policy& policy, const SelfTest& test, const Str
     const std::string rose = stream.name + ": its evidence reached " +
                              harm(std::min(999'999.0, std::exp(std::min(13.0, stream.highest)))) +
                              " to 1 against a service that is legacy itself. ";
-    if (above_limit(stream)) {
+    if (legacy_above(stream)) {
         return rose + "Legacy's own rate is " + share(rate_of(stream)) + ", the limit is " +
                share(stream.limit) +
                ": a canary as good as legacy would be rolled back. Set a limit above what legacy "
