@@ -140,9 +140,13 @@ struct Controller::Impl {
     Async<> set_route(std::shared_ptr<Entry> entry);
     [[nodiscard]] bool lease_is_due(const Entry& entry) const;
     Async<> ask_what_failed(std::shared_ptr<Entry> entry);
+    static bool is_as_wanted_by_others(const Entry& entry);
     Async<Message> with_details(std::shared_ptr<Entry> entry, Message message);
 };
 
+/// Which revision of this rollout the route row says it follows; nullopt: it follows another one,
+/// or somebody else.
+std::optional<std::uint64_t> followed_by(const Served& served, const Rollout& rollout);
 /// What the route row remembers and the store does not, if anything.
 std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
                                                        const Rollout& rollout);

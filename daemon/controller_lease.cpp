@@ -165,17 +165,21 @@ Async<> Controller::Impl::lower_at_last(std::shared_ptr<Entry> entry) {
     }
 }
 
-/// The row says which decision it follows. One that the store does not have was lost with a newer
-/// copy of it.
-std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
-                                                       const Rollout& rollout) {
+std::optional<std::uint64_t> followed_by(const Served& served, const Rollout& rollout) {
     const std::string before = rollout.id + " revision ";
     if (served.by != engine.name || served.reason.rfind(before, 0) != 0) return std::nullopt;
     const auto revision = read_whole(std::string_view(served.reason).substr(before.size()));
     if (!revision.value || *revision.value < 0) return std::nullopt;
-    const auto decided = static_cast<std::uint64_t>(*revision.value);
-    if (decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
-    return event::StoreWentBack{decided, served.weight, false, "the route row"};
+    return static_cast<std::uint64_t>(*revision.value);
+}
+
+/// The row says which decision it follows. One that the store does not have was lost with a newer
+/// copy of it.
+std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
+                                                       const Rollout& rollout) {
+    const auto decided = followed_by(served, rollout);
+    if (!decided || *decided <= std::max(rollout.revision, rollout.forgotten)) return std::nullopt;
+    return event::StoreWentBack{*decided, served.weight, false, "the route row"};
 }
 
 Async<> Controller::stop() {

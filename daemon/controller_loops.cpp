@@ -168,6 +168,16 @@ bool Controller::Impl::lease_is_due(const Entry& entry) const {
     return !entry.leased_until || *entry.leased_until - clock.now() < *lease * 3 / 4;
 }
 
+/// The row has the wanted weight in somebody else's words: users who were drawn by hand are taken
+/// over, say. It is ordered once all the same, so that it carries what belongs to an order: who
+/// steers, for how long, who reads. A row that a person lowered stays theirs.
+bool Controller::Impl::is_as_wanted_by_others(const Entry& entry) {
+    const Rollout& rollout = entry.rollout;
+    return entry.served && rollout.desired > nobody && entry.served->weight == rollout.desired &&
+           rollout.applied == rollout.desired && !followed_by(*entry.served, rollout) &&
+           rollout.hold(Hold::Kind::drift) == nullptr;
+}
+
 /// Orders the newest decision, whatever it is by now.
 Async<> Controller::Impl::set_route(std::shared_ptr<Entry> entry) {
     const Rollout& rollout = entry->rollout;
@@ -220,7 +230,8 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
                 co_await read_route(entry);
             }
             // Just read as it should be: a route that has lapsed is not raised here.
-            if (lease_is_due(*entry) && !superseded()) co_await set_route(entry);
+            const bool incomplete = lease_is_due(*entry) || is_as_wanted_by_others(*entry);
+            if (incomplete && !superseded()) co_await set_route(entry);
             entry->router_error.clear();
             if (entry->rollout.applied == entry->rollout.desired) backoff = least;
         } catch (const LeaseLost&) {

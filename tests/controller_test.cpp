@@ -94,6 +94,20 @@ TEST_SUITE("controller") {
         CHECK_FALSE(result.served_until);
     }
 
+    TEST_CASE(
+        "a route that is at the first step's weight already is ordered once, and is canaryd's") {
+        Plan plan = calm();
+        plan.found = {Weight{1'000}, 1, "taken over", "200 of 2000 users had the flag"};
+        const Run result = run(plan, 3);
+        const auto orders =
+            std::count_if(result.traces.begin(), result.traces.end(),
+                          [](const Trace& trace) { return trace.kind == Trace::Kind::route; });
+        CHECK(orders == 1);
+        CHECK(result.served.by == "canaryd");
+        CHECK(result.served.weight == Weight{1'000});
+        CHECK(result.decided.back().status == Status::progressing);
+    }
+
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
         Plan plan = calm();
         plan.fault_rate = 0.5;

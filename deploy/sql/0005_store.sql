@@ -162,7 +162,7 @@ declare
     wanted integer := (p ->> 'weight')::integer;
     there record;
 begin
-    select r.weight, r.revision into there from canaryd.route r
+    select r.weight, r.revision, r.managed into there from canaryd.route r
      where r.name = p_name for no key update;
     if found and wanted >= there.weight and there.revision <> (p ->> 'seen')::bigint then
         return;
@@ -170,7 +170,9 @@ begin
     if not found and (p ->> 'seen')::bigint <> 0 then
         return;
     end if;
-    if found and wanted = there.weight then
+    -- A row that has the weight already becomes canaryd's, unless nobody is on the canary: then it
+    -- keeps the words of whoever rolled back.
+    if found and wanted = there.weight and (there.managed or wanted = 0) then
         return;
     end if;
     perform canaryd.order_route(p_name, wanted, coalesce(there.revision, 0) + 1,

@@ -74,6 +74,7 @@ public:
 
     Run play(int days) {
         world_.began = world_.clock.steady();
+        world_.run.served = world_.plan.found;
         begin();
         start_rollout();
         const Plan& plan = world_.plan;

@@ -26,6 +26,7 @@ struct Plan {
     bool diurnal = false;
     bool blind_rolls_back = false;
     std::string lease = "\"off\"";  // exposure_lease
+    Served found;                   // what the route serves before canaryd comes
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
     double fault_rate = 0;
     int fault_agent = -1;
