@@ -39,6 +39,14 @@ void enqueue(Entry& entry, const Owed& owed) {
     }
 }
 
+/// History is for people: what is many milestones old is dropped before memory is.
+void note_milestone(Entry& entry, const Event& event, const Transition& transition) {
+    constexpr std::size_t most = 64;
+    if (entry.milestones.size() == most) entry.milestones.pop_front();
+    entry.milestones.emplace_back(event, transition);
+    entry.history_wake.ring();
+}
+
 Level level_of(const Transition& transition) {
     Severity worst = Severity::info;
     for (const Notice& notice : transition.notices) worst = std::max(worst, notice.severity);
@@ -122,6 +130,7 @@ void Controller::Impl::take_in(const std::shared_ptr<Entry>& entry) {
     for (const auto& channel : entry->channels) {
         asio::co_spawn(executor, tell(entry, channel), or_die);
     }
+    if (entry->ports.router->keeps_history()) asio::co_spawn(executor, keep_history(entry), or_die);
 }
 
 /// Everything that is stored becomes an entry; from then on it is watched, steered and told about.
@@ -303,6 +312,8 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
     entry->rollout = transition.next;
     if (guards.marks != nullptr) guards.marks->write(entry->rollout);
     for (const Owed& one : owed) enqueue(*entry, one);
+    if (transition.is_milestone() && entry->ports.router->keeps_history())
+        note_milestone(*entry, event, transition);
     entry->steer_wake.ring();
     entry->watch_wake.ring();
     log_decision(event, transition);

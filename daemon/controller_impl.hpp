@@ -27,12 +27,16 @@ struct Channel {
 
 /// One rollout and what is known beside its state. Changed on the deciding thread only.
 struct Entry {
-    explicit Entry(asio::any_io_executor executor) : steer_wake(executor), watch_wake(executor) {}
+    explicit Entry(asio::any_io_executor executor)
+        : steer_wake(executor), watch_wake(executor), history_wake(executor) {}
     Rollout rollout;
     Policy policy;
     Ports ports;
     Wake steer_wake, watch_wake;  // rung at every decision
     std::vector<std::shared_ptr<Channel>> channels;
+    // Milestones that the router's history has not got yet; lost with the process.
+    std::deque<std::pair<Event, Transition>> milestones;
+    Wake history_wake;
 
     std::optional<Served> served;
     std::optional<TimePoint> served_at;
@@ -134,6 +138,8 @@ struct Controller::Impl {
     Async<> watch(std::shared_ptr<Entry> entry);
     Async<> steer(std::shared_ptr<Entry> entry);
     Async<> tell(std::shared_ptr<Entry> entry, std::shared_ptr<Channel> channel);
+    Async<> keep_history(std::shared_ptr<Entry> entry);
+    Async<> route_has_moved(std::shared_ptr<Entry> entry);
     Async<> take_look(std::shared_ptr<Entry> entry);
     Async<> take_peek(std::shared_ptr<Entry> entry);
     Async<> read_route(std::shared_ptr<Entry> entry);

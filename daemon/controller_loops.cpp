@@ -273,6 +273,49 @@ Async<> Controller::Impl::steer(std::shared_ptr<Entry> entry) {
     }
 }
 
+/// What is for people waits until the newest order is carried out, but not for ever.
+Async<> Controller::Impl::route_has_moved(std::shared_ptr<Entry> entry) {
+    const SteadyPoint patience = clock.steady() + std::chrono::seconds{5};
+    while (entry->rollout.applied != entry->rollout.desired && clock.steady() < patience) {
+        co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
+    }
+}
+
+/// The router's history gets each milestone, in order, when its database can be reached.
+Async<> Controller::Impl::keep_history(std::shared_ptr<Entry> entry) {
+    constexpr Duration least = std::chrono::seconds{1};
+    constexpr Duration most = std::chrono::minutes{1};
+    constexpr Duration limit = std::chrono::seconds{25};
+    Duration backoff = least;
+    std::string told;
+    for (;;) {
+        while (entry->milestones.empty()) co_await entry->history_wake.wait();
+        co_await route_has_moved(entry);
+        const auto milestone = entry->milestones.front();
+        entry->milestones.pop_front();
+        std::string trouble;
+        try {
+            Event event = milestone.first;
+            Transition transition = milestone.second;
+            co_await with_deadline(
+                clock, limit, "the history",
+                entry->ports.router->record(std::move(event), std::move(transition)));
+        } catch (const std::exception& error) {
+            trouble = error.what();
+        }
+        if (trouble.empty()) {
+            backoff = least;
+        } else {
+            if (trouble != told)
+                log(Level::warning, "history of " + entry->policy.name + ": " + trouble);
+            entry->milestones.push_front(milestone);
+            co_await sleep_until(clock, clock.steady() + backoff);
+            backoff = doubled(backoff, most);
+        }
+        told = trouble;
+    }
+}
+
 /// Best effort: without an answer within 5 s there are none.
 Async<> Controller::Impl::ask_what_failed(std::shared_ptr<Entry> entry) {
     const Rollout& rollout = entry->rollout;

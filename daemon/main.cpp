@@ -83,8 +83,9 @@ PortsMaker ports_maker(const Settings& settings, Pools& pools, Clock& clock,
         ports.source =
             make_source(policy, settings,
                         pools.of(pool_of(settings, "source", policy.source.connection)), clock);
-        ports.router = make_router(policy, settings,
-                                   pools.of(pool_of(settings, "router", policy.router.connection)));
+        const std::string& route = policy.router.connection;
+        ports.router = make_router(policy, settings, pools.of(pool_of(settings, "router", route)),
+                                   pools.of(pool_of(settings, "history", route)));
         if (with_store) ports.router = with_store(policy, std::move(ports.router));
         for (const NotifySpec& spec : policy.notify) {
             ports.notifiers.push_back(make_notifier(spec, settings, notifiers));

@@ -44,6 +44,9 @@ public:
     std::shared_ptr<Router> router(Pool pool) override {
         return make_postgres_router(policy(), login_, std::move(pool));
     }
+    std::shared_ptr<Router> router_with_history(const Policy& policy, Pool pool) {
+        return make_postgres_router(policy, login_, pool, pool);
+    }
     void by_hand(int weight, int revision, const std::string& by) override {
         sql().write("update canaryd.route set weight = $2, revision = $3, by = $4 where name = $1",
                     route_, weight, revision, by);
@@ -248,6 +251,64 @@ TEST_SUITE("postgres-router") {
         shop.sql().write("rollback");
         route.set(order(0, 2));
         CHECK(route.read().weight == nobody);
+    }
+
+    TEST_CASE("a milestone is kept for people beside the route, once") {
+        if (!has_server()) return;
+        Shop shop(10, flagged);
+        Policy policy = shop.policy();
+        policy.steps = {{"week4", Weight{1000}, Duration{0}}, {"week5", everybody, Duration{0}}};
+        asio::io_context io;
+        const auto router = shop.router_with_history(policy, io.get_executor());
+        CHECK(router->keeps_history());
+        CHECK_FALSE(shop.router(io.get_executor())->keeps_history());
+        Policy another = policy;
+        another.name = "rides";
+        CHECK_FALSE(shop.router_with_history(another, io.get_executor())->keeps_history());
+
+        const auto record = [](std::shared_ptr<Router> into, Event event,
+                               Transition transition) -> Async<bool> {
+            co_await into->record(std::move(event), std::move(transition));
+            co_return true;
+        };
+        const TimePoint now{std::chrono::hours{24 * 20'000}};
+        Transition raise;
+        raise.next.desired = everybody;
+        raise.next.revision = raise.next.ordered = 5;
+        raise.next.proven = true;
+        run(io, record(router, Event{now, "canaryd", "engine", event::RaiseLapsed{}}, raise));
+        CHECK(shop.sql()
+                  .read("select string_agg(phase || ' ' || percentage || ' ' ||"
+                        " success_criteria_met, ', ' order by phase) from migration_status")
+                  .text(0, 0) == "week4 10 true, week5 100 false");
+        Transition back = raise;
+        back.next.step = 1;
+        back.next.desired = nobody;
+        back.next.revision = back.next.ordered = 6;
+        back.next.status = Status::rolled_back;
+        back.next.rolled_back_at = now;
+        back.reason = "rolled back by alice: bad";
+        const Event command{now, "alice", "operator", event::RollBack{"bad"}};
+        run(io, record(router, command, back));
+        run(io, record(router, command, back));
+        const auto rows =
+            shop.sql().read("select phase, reason, rolled_back_by from migration_rollbacks");
+        REQUIRE(rows.size() == 1);
+        CHECK(rows.text(0, 0) == "week5");
+        CHECK(rows.text(0, 1) == back.reason);
+        CHECK(rows.text(0, 2) == "alice");
+        CHECK(shop.sql().read("select from canaryd.emergency").empty());
+        // Ordered once more: there is nothing new to say.
+        back.next.revision = back.next.ordered = 7;
+        run(io,
+            record(router,
+                   Event{now + std::chrono::hours{1}, "alice", "operator", event::RollBack{"bad"}},
+                   back));
+        CHECK(shop.sql().read("select from migration_rollbacks").size() == 1);
+        CHECK(shop.sql()
+                  .read("select from migration_status where phase = 'week5' and percentage = 0"
+                        " and completed_at is not null")
+                  .size() == 1);
     }
 
     TEST_CASE("a missing migration and a missing right say their mend") {

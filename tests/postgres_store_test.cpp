@@ -410,6 +410,42 @@ TEST_SUITE("postgres-store") {
                 CHECK(phase("week5", "percentage = 0 and started_at is null") == "true");
             }
         }
+        SUBCASE("after the last bake the phase is that of the soak") {
+            Change top = ordered(now, everybody, event::RaiseLapsed{}, "everybody");
+            top.transition.next.step = 2;
+            daemon.commit(top);
+            Change soak = looked(top.transition.next);
+            soak.transition.next.proven = true;
+            soak.transition.soaking = soak.transition.soak_begins = true;
+            daemon.commit(soak);
+            CHECK(phase("week6",
+                        "percentage = 100 and completed_at is not null and"
+                        " success_criteria_met") == "true");
+            CHECK(phase("week7+",
+                        "percentage = 100 and started_at is not null and completed_at is null and"
+                        " not success_criteria_met") == "true");
+            SUBCASE("until somebody finishes") {
+                Change end = next_change(soak.transition.next, event::Finish{"done"}, "finished");
+                end.transition.next.status = Status::finished;
+                end.transition.soaking = true;
+                daemon.commit(end);
+                CHECK(phase("week7+", "completed_at is not null and success_criteria_met") ==
+                      "true");
+            }
+            SUBCASE("also when it is rolled back, and the weeks before stay proven") {
+                Change back =
+                    ordered(soak.transition.next, nobody, event::RollBack{"late"}, "late");
+                back.transition.next.status = Status::rolled_back;
+                back.transition.next.rolled_back_at = back.event.at;
+                back.transition.soaking = true;
+                daemon.commit(back);
+                CHECK(hand.value("select phase from migration_rollbacks") == "week7+");
+                CHECK(phase("week7+",
+                            "percentage = 0 and completed_at is not null and"
+                            " not success_criteria_met") == "true");
+                CHECK(phase("week6", "success_criteria_met") == "true");
+            }
+        }
         SUBCASE("a raise without proof, by a person's override, is no success") {
             raise.transition.next.proven = false;
             daemon.commit(raise);
@@ -487,6 +523,37 @@ TEST_SUITE("postgres-store") {
             CHECK(read().weight == Weight{2'000});
         }
         hand.run("update canaryd.lease set nonce = null");
+    }
+
+    TEST_CASE(
+        "a row that has the weight already becomes canaryd's, one that a person set to 0 not") {
+        const auto url = address("CANARYD_POSTGRES");
+        if (!url) return;
+        make_world(*url);
+        Hand hand(*url);
+        Daemon daemon(*url);
+        REQUIRE_FALSE(daemon.take());
+        const auto router =
+            daemon.opened.with_store(user_policy(), std::make_shared<PlainRouter>(*url));
+        Change begin = started("unified-webhook", 1);
+        begin.transition.next.ordered = 1;
+        SUBCASE("a draw that was taken over") {
+            hand.run("update canaryd.route set weight = 1000, by = 'taken over', reason = 'drawn'");
+            daemon.loop.run(router->read("unified-webhook"));
+            daemon.commit(begin);
+            CHECK(hand.value("select weight || ' ' || by || ' ' || managed from canaryd.route") ==
+                  "1000 canaryd true");
+        }
+        SUBCASE("an operator's rollback") {
+            hand.run("update canaryd.route set weight = 1000, by = 'maria', reason = 'x'");
+            hand.run("update canaryd.route set weight = 0, by = 'maria', reason = 'stop'");
+            daemon.loop.run(router->read("unified-webhook"));
+            begin.transition.next.desired = nobody;
+            daemon.commit(begin);
+            CHECK(hand.value("select weight || ' ' || by || ' ' || reason from canaryd.route") ==
+                  "0 maria stop");
+        }
+        daemon.release();
     }
 
     TEST_CASE("a lease of a clock that was set back is not held for ever") {

@@ -1066,6 +1066,27 @@ TEST_SUITE("rollout") {
         }
     }
 
+    TEST_CASE("the soak begins once, with the look that completes the last bake") {
+        Story story = at_100();
+        int begins = 0;
+        for (int look = 0; look < 30; ++look) {
+            story.healthy(1);
+            CHECK(story.last.soaking == is_soaking(story.rollout, story.policy));
+            if (story.last.soak_begins) {
+                ++begins;
+                CHECK(story.rollout.baked == day);
+                CHECK(story.last.is_milestone());
+            }
+        }
+        CHECK(begins == 1);
+        CHECK_FALSE(story.last.is_milestone());  // one look of many
+        story.policy.confirm_without_baseline = 0s;
+        story.look(broken);
+        CHECK(story.rollout.status == Status::rolled_back);
+        CHECK(story.last.soaking);  // that is where it was
+        CHECK_FALSE(story.last.soak_begins);
+    }
+
     TEST_CASE(
         "worse than the baseline is held by name until a person resumes, and is still watched") {
         Policy policy = small_policy();

@@ -57,6 +57,11 @@ Duration bake_wanted(const Rollout& rollout, const Policy& policy) {
     return policy.steps[rollout.step].bake + rollout.extended;
 }
 
+bool is_soaking(const Rollout& rollout, const Policy& policy) {
+    return rollout.step + 1 == policy.steps.size() && rollout.proven &&
+           rollout.baked >= bake_wanted(rollout, policy);
+}
+
 std::vector<Missing> missing_to_advance(const Rollout& rollout, const Policy& policy,
                                         TimePoint now) {
     std::vector<Missing> missing;

@@ -346,7 +346,10 @@ Transition step(const Rollout& rollout, const Event& event, const Policy& policy
             return on_command(std::move(draft), e);
         }
     };
-    return std::visit(Visitor{draft}, event.what);
+    Transition transition = std::visit(Visitor{draft}, event.what);
+    transition.soaking = is_soaking(transition.next, policy);
+    transition.soak_begins = transition.soaking && !is_soaking(rollout, policy);
+    return transition;
 }
 
 }  // namespace canaryd

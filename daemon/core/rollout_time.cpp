@@ -168,9 +168,7 @@ Duration time_at_step(const Rollout& rollout) {
 void hold_when_overdue(Draft& draft) {
     Rollout& next = draft.next;
     if (next.status != Status::progressing) return;
-    const bool done =
-        draft.is_last_step() && next.proven && next.baked >= bake_wanted(next, draft.policy);
-    if (done) {
+    if (is_soaking(next, draft.policy)) {
         draft.drop_holds(is_unproven);
         return;
     }

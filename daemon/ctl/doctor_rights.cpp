@@ -65,6 +65,7 @@ constexpr Wanted wanted[] = {
     {"function", "canaryd.release_lease", false},
     {"function", "canaryd.commit", false},
     {"function", "canaryd.settle", false},
+    {"function", "canaryd.record_decided", false},
     {"function", "canaryd.complete_rollback", false},
     {"function", "canaryd.order_route_fenced", false},
 };

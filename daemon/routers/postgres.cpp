@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "daemon/postgres_call.hpp"
+#include "daemon/postgres_user_tables.hpp"
 #include "daemon/routers/postgres_flags.hpp"
 #include "daemon/routers/routers.hpp"
 
@@ -16,8 +17,6 @@ namespace canaryd {
 
 namespace {
 
-/// The one route that the users' flag column follows: deploy/sql/0006_flags.sql.
-constexpr const char* flagged_route = "unified-webhook";
 constexpr postgres::Limits order_limits{std::chrono::seconds{4}, std::chrono::seconds{2},
                                         std::chrono::seconds{10}};
 
@@ -96,11 +95,19 @@ void check(const Order& order) {
 
 class PostgresRouter : public Router {
 public:
-    PostgresRouter(const Policy& policy, const Connection& connection, Pool pool)
+    PostgresRouter(const Policy& policy, const Connection& connection, Pool pool, Pool history)
         : database_(postgres::shared(connection, pool)),
           pool_(std::move(pool)),
           readers_(word(policy.router.readers)) {
-        const Readers by_default = policy.name == flagged_route ? Readers::both : Readers::function;
+        // The one route that the users' flag column follows (deploy/sql/0006_flags.sql), and that
+        // the users' own tables are about.
+        const bool of_users = policy.name == user_tables::rollout_name;
+        if (of_users && history) {
+            history_ = std::make_shared<postgres::Database>(connection);
+            history_pool_ = std::move(history);
+            migration_ = user_tables::migration_of(policy);
+        }
+        const Readers by_default = of_users ? Readers::both : Readers::function;
         if (policy.router.readers.value_or(by_default) != Readers::function)
             flags_ = std::make_unique<FlagFollower>(policy.name, connection);
     }
@@ -131,19 +138,35 @@ public:
         return flags_ ? flags_->progress() : std::string();
     }
 
+    [[nodiscard]] bool keeps_history() const override { return history_ != nullptr; }
+
+    Async<> record(Event event, Transition transition) override {
+        if (!history_ || !user_tables::concerned(event, transition)) co_return;
+        auto work = [event = std::move(event), transition = std::move(transition),
+                     migration = migration_](postgres::Database& database) {
+            explained([&] { user_tables::record(database, event, transition, migration); });
+            database.close();  // the next milestone is days away
+        };
+        co_await postgres::on_pool(history_pool_, history_, std::move(work));
+    }
+
 private:
     std::shared_ptr<postgres::Database> database_;
     Pool pool_;
     const char* readers_;
     std::unique_ptr<FlagFollower> flags_;
     std::optional<std::uint64_t> followed_;  // the revision that was read when it was rung
+    std::shared_ptr<postgres::Database> history_;
+    Pool history_pool_;
+    user_tables::Migration migration_;
 };
 
 }  // namespace
 
 std::shared_ptr<Router> make_postgres_router(const Policy& policy, const Connection& connection,
-                                             Pool pool) {
-    return std::make_shared<PostgresRouter>(policy, connection, std::move(pool));
+                                             Pool pool, Pool history) {
+    return std::make_shared<PostgresRouter>(policy, connection, std::move(pool),
+                                            std::move(history));
 }
 
 }  // namespace canaryd

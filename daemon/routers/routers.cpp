@@ -15,10 +15,10 @@ struct Kind {
     std::string_view router;
     std::string_view connection;
     bool has_flags;  // a column that programs may read instead of asking
-    std::shared_ptr<Router> (*make)(const Policy&, const Connection&, Pool);
+    std::shared_ptr<Router> (*make)(const Policy&, const Connection&, Pool, Pool);
 };
 
-std::shared_ptr<Router> on_sqlite(const Policy&, const Connection& connection, Pool pool) {
+std::shared_ptr<Router> on_sqlite(const Policy&, const Connection& connection, Pool pool, Pool) {
     return make_sqlite_router(connection, std::move(pool));
 }
 
@@ -29,7 +29,8 @@ constexpr std::array kinds{
 
 }  // namespace
 
-std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool) {
+std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool,
+                                    Pool history) {
     const auto connection = settings.connections.find(policy.router.connection);
     if (connection == settings.connections.end()) {
         throw std::invalid_argument("router.connection \"" + policy.router.connection +
@@ -44,7 +45,7 @@ std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settin
                     "router.readers: connection \"" + policy.router.connection + "\" of kind " +
                     connection->second.kind + " has no flag column; write function");
             }
-            return kind.make(policy, connection->second, std::move(pool));
+            return kind.make(policy, connection->second, std::move(pool), std::move(history));
         }
         known += (known.empty() ? "" : ", ") + std::string(kind.router) + " on " +
                  std::string(kind.connection);

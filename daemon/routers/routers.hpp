@@ -9,11 +9,14 @@
 
 namespace canaryd {
 
-/// Throws std::invalid_argument when the policy names an unknown kind or connection.
-std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool);
+/// Orders and reads run on `pool`. What is for people runs on `history`, so that it stands in no
+/// order's way; without one no history is kept. Throws std::invalid_argument when the policy names
+/// an unknown kind or connection.
+std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool,
+                                    Pool history = {});
 
 std::shared_ptr<Router> make_sqlite_router(const Connection& connection, Pool pool);
 std::shared_ptr<Router> make_postgres_router(const Policy& policy, const Connection& connection,
-                                             Pool pool);
+                                             Pool pool, Pool history = {});
 
 }  // namespace canaryd

@@ -198,12 +198,8 @@ void PostgresStore::complete_rollback(const Event& event, const Transition& tran
                                       const Route& route) {
     try {
         // Other decisions wait for it.
-        constexpr postgres::Limits short_of_time{.statement = std::chrono::seconds{1}};
-        postgres::Transaction after(database_, postgres::Transaction::Kind::write, short_of_time);
-        after.run(
-            "select canaryd.complete_rollback($1::integer, $2, $3::timestamptz, $4::timestamptz)",
-            *rollback_, route.canary, fault_began(event, transition), event.at);
-        after.commit();
+        constexpr Duration limit = std::chrono::seconds{1};
+        user_tables::complete(database_, *rollback_, event, transition, route.migration, limit);
     } catch (const postgres::Error& error) {
         log(Level::info, std::string("no exact figures of the rollback: ") + error.what());
     }

@@ -15,6 +15,7 @@
 
 #include "canaryd/lease.hpp"
 #include "daemon/postgres.hpp"
+#include "daemon/postgres_user_tables.hpp"
 #include "daemon/stores/blocking.hpp"
 #include "daemon/stores/record.hpp"
 #include "daemon/stores/stores.hpp"
@@ -32,9 +33,7 @@ struct Fence {
 
 /// A rollout whose route is in the store's database.
 struct Route {
-    std::vector<std::string> phases;  // of each step, as migration_status knows them
-    std::vector<Weight> weights;      // of each step
-    std::string canary;
+    user_tables::Migration migration;
     std::optional<std::string> readers;
     std::optional<Duration> exposure_lease;
     std::uint64_t seen = 0;  // revision of the row as it was read last
@@ -99,7 +98,5 @@ OpenedStore::RouteMaker make_store_routers(const Connection& connection,
 std::string decision_json(const Fence& fence, const Event& event, const Transition& transition,
                           const std::string& state, const record::Row& entry,
                           const std::vector<Owed>& owed, const std::optional<Route>& route);
-/// Since when the fault of this rollback shows, estimated; for people.
-TimePoint fault_began(const Event& event, const Transition& transition);
 
 }  // namespace canaryd::store_postgres

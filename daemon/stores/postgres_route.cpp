@@ -1,8 +1,5 @@
 // A route in the store's own database: its row changes with the decision, and every order by itself
 // is checked against the lease by the database.
-#include <algorithm>
-#include <array>
-#include <string_view>
 #include <utility>
 
 #include "daemon/async.hpp"
@@ -12,14 +9,6 @@
 namespace canaryd::store_postgres {
 
 namespace {
-
-/// What migration_status calls this step: its own name where that is one, else by its place.
-std::string phase_of(const std::vector<Step>& steps, std::size_t index) {
-    constexpr std::array<std::string_view, 4> phases{"week4", "week5", "week6", "week7+"};
-    const auto named = std::find(phases.begin(), phases.end(), steps[index].name);
-    if (named != phases.end()) return std::string(*named);
-    return std::string(phases[std::min(index, phases.size() - 1)]);
-}
 
 const char* word(Readers readers) {
     switch (readers) {
@@ -35,11 +24,7 @@ const char* word(Readers readers) {
 
 Route route_of(const Policy& policy) {
     Route route;
-    for (std::size_t i = 0; i < policy.steps.size(); ++i) {
-        route.phases.push_back(phase_of(policy.steps, i));
-        route.weights.push_back(policy.steps[i].weight);
-    }
-    route.canary = policy.canary;
+    route.migration = user_tables::migration_of(policy);
     if (policy.router.readers) route.readers = word(*policy.router.readers);
     route.exposure_lease = policy.router.exposure_lease;
     return route;

@@ -1,6 +1,7 @@
 -- canaryd's own record, where PostgreSQL keeps it: rollouts, the journal, notices that are owed,
--- and the lease that says which daemon may act. The daemon calls the functions below and reads the
--- tables; it writes no table by itself.
+-- and the lease that says which daemon may act; and what its decisions leave in the user's own
+-- tables, wherever the record is. The daemon calls the functions below and reads the tables; it
+-- writes no table by itself.
 
 create schema if not exists canaryd;
 create table if not exists canaryd.applied (
@@ -181,7 +182,8 @@ begin
 end
 $$;
 
--- The user's own tables, which are about one migration: one row a phase, one row a rollback.
+-- The user's own tables, which are about one migration: one row a phase, one row a rollback. By
+-- canaryd.commit() in its transaction, else by the daemon itself after the route has moved.
 create or replace function canaryd.record_decided(p jsonb, p_reason text, out rollback_id integer)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
 declare
@@ -209,6 +211,12 @@ begin
         end loop;
     end if;
     if it is null or to_regclass('public.migration_rollbacks') is null then
+        return;
+    end if;
+    -- Asked again when nobody knows whether the first time succeeded.
+    select r.id into rollback_id from public.migration_rollbacks r
+     where r.rolled_back_at = canaryd.time_of(it -> 'at') and r.reason = p_reason limit 1;
+    if found then
         return;
     end if;
     -- Somebody who rolled back past canaryd may have written the row already.

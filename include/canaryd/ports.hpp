@@ -85,6 +85,11 @@ public:
     /// What still has to follow the route of itself, for people: "flags: 31 % of the table …". It
     /// never waits, and nothing is decided by it. Empty: nothing follows.
     [[nodiscard]] virtual std::string progress() const { return {}; }
+    /// Whether its database keeps a history of decisions for people beside the route.
+    [[nodiscard]] virtual bool keeps_history() const { return false; }
+    /// Adds a milestone to that history; called after the route has moved, never in its way. The
+    /// same one twice is there once. Throwing means not yet: asked again, 1 s to 60 s.
+    virtual Async<> record(Event /*event*/, Transition /*transition*/) { co_return; }
 };
 
 /// One message to one place.

@@ -254,6 +254,14 @@ struct Transition {
     bool refused = false;            // a command that does not apply; journaled too
     bool forget = false;             // nothing happened that needs remembering (a quiet peek)
     std::optional<Verdict> verdict;  // of a look; its ledger has moved to `next`
+    bool soaking = false;            // the last bake is complete and proven: the rest is the soak
+    bool soak_begins = false;        // from this event on
+
+    /// People count by these: a new weight is wanted, the soak begins, the rollout is finished.
+    [[nodiscard]] bool is_milestone() const {
+        return !refused && !forget &&
+               (next.ordered == next.revision || soak_begins || next.status == Status::finished);
+    }
 };
 
 /// What happens next. Pure. The thirteen promises:
@@ -291,5 +299,8 @@ std::vector<Missing> missing_to_advance(const Rollout& rollout, const Policy& po
                                         TimePoint now);
 /// How much seen time this step needs, extensions included.
 Duration bake_wanted(const Rollout& rollout, const Policy& policy);
+/// The last step is proven and its bake complete, so that only the soak goes on (or went on, of a
+/// rollout that is over).
+bool is_soaking(const Rollout& rollout, const Policy& policy);
 
 }  // namespace canaryd

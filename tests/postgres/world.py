@@ -6,8 +6,7 @@ import uuid
 from pathlib import Path
 
 SQL = Path(__file__).resolve().parent.parent.parent / "deploy" / "sql"
-# 0005_store.sql has its own tests.
-FILES = sorted(path for path in SQL.glob("0*.sql") if "store" not in path.name)
+FILES = sorted(SQL.glob("0*.sql"))
 NAME = "unified-webhook"
 USERS = 2000
 IDS = [uuid.uuid5(uuid.NAMESPACE_OID, str(n)) for n in range(USERS)]
