@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The recommended form, whole: one daemon with its own store, a real PostgreSQL as source and router.
+"""The recommended form, whole: one daemon with its own store, a real PostgreSQL as source and router;
+and the other one, where the store is in that PostgreSQL too.
 
     postgres_daemon_test.py [NAME...]
 
@@ -32,7 +33,7 @@ PATIENCE = 90  # seconds until something is given up; nothing is expected to com
 SETTINGS = """\
 listen: off
 policies: {folder}
-connections:
+{store}connections:
   shop: {{kind: postgres, dsn: {{credential: shop_dsn}}}}
 """
 POLICY = """\
@@ -56,21 +57,37 @@ blind: {hold_after: 2s}
 finish: {soak: 2h}
 notify: [{kind: log}]
 """
+# The whole ladder while one waits; the first step long enough to look at it.
+QUICK = (POLICY.replace("steps: [{weight: 10%, bake: 1h}, {weight: 100%, bake: 1h}]",
+                        "steps: [{name: week4, weight: 10%, bake: 10s}, {name: week5, weight: 50%, "
+                        "bake: 2s}, {name: week6, weight: 100%, bake: 2s}]\nmax_step: 1h")
+         .replace("soak: 2h", "soak: 5s"))
+IN_POSTGRES = "store: {kind: postgres, connection: shop}\n"
+
+
+def of(**how):
+    """A daemon of another kind than the usual one."""
+    def mark(test):
+        test.how = how
+        return test
+    return mark
+
 
 
 class Users(threading.Thread):
     """Requests on both sides, from many users, whenever the database takes them."""
 
-    def __init__(self, database):
+    def __init__(self, database, rows):
         super().__init__(daemon=True)
-        self.database, self.done, self.failing = database, threading.Event(), threading.Event()
+        self.database, self.rows = database, rows
+        self.done, self.failing = threading.Event(), threading.Event()
 
     def run(self):
         n = 0
         while not self.done.wait(0.2):
             rows = []
             for service in (CANARY, "wa-webhook-jobs"):
-                for _ in range(10):
+                for _ in range(self.rows):
                     n += 1
                     broken = self.failing.is_set() and service == CANARY
                     status, text = ("error", f"'no route {n % 2}'") if broken else ("success", "null")
@@ -83,14 +100,16 @@ class Users(threading.Thread):
 
 
 class Daemon:
-    def __init__(self, world):
+    def __init__(self, world, template="ready", store="", policy=POLICY, rows=10):
         self.server = world.server
-        self.database = world.copy()
+        self.database = world.copy(template)
+        if template != "ready":
+            self.database.migrate()
         self.folder = Path(tempfile.mkdtemp(prefix="canaryd-"))
-        (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder))
-        (self.folder / "unified-webhook.yaml").write_text(POLICY)
+        (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder, store=store))
+        (self.folder / "unified-webhook.yaml").write_text(policy)
         self.connect_by(self.url())
-        self.users = Users(self.database)
+        self.users = Users(self.database, rows)
         self.running = None
 
     def __enter__(self):
@@ -151,6 +170,12 @@ class Daemon:
         expect(result.returncode in (0, 3, 4), "status answers", result.stdout, result.stderr)
         return json.loads(result.stdout)["rollouts"][0]
 
+    def phases(self):
+        """phase, percentage, begun, over, success_criteria_met; of those that have begun"""
+        return self.database.query(
+            "select phase, percentage, started_at is not null, completed_at is not null, "
+            "success_criteria_met from migration_status where started_at is not null order by phase")
+
     def log(self):
         path = self.folder / "canaryd.log"
         return path.read_text(errors="replace") if path.exists() else ""
@@ -187,6 +212,20 @@ def wait_for(what, true):
 # --- What is true --------------------------------------------------------------------------------
 
 
+def the_rollback_is_in_their_tables(daemon):
+    wait_for("it is recorded", lambda: daemon.phases() == [["week4", "0", "t", "t", "f"]])
+    database = daemon.database
+    rows = database.query("select phase, rolled_back_by, reason from migration_rollbacks")
+    expect(len(rows) == 1 and rows[0][:2] == ["week4", "canaryd"], "one row says who and when", rows)
+    expect(rows[0][2] == daemon.view()["reason"], "and why", rows, daemon.view())
+    wait_for("with exact figures", lambda: database.value(
+        "select error_rate > 1 and latency_p95 = 100 from migration_rollbacks") == "t")
+    expect(database.value("select fine from canaryd.health_check where what = 'no rollback today'")
+           == "f", "the health check knows")
+    expect(database.value("select count(*) from canaryd.emergency") == "0",
+           "canaryd's own row is no operator's rollback")
+
+
 def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
     expect(daemon.database.on_canary() == below(1000), "the function sends the right tenth")
     wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
@@ -197,7 +236,9 @@ def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
     lease = daemon.database.value("select valid_until > now() + interval '40 minutes' "
                                   f"from canaryd.route where name = '{NAME}'")
     expect(lease == "t", "the exposure is leased")
+    wait_for("the phase has begun", lambda: daemon.phases() == [["week4", "10", "t", "f", "f"]])
     daemon.breaks()
+    the_rollback_is_in_their_tables(daemon)
     wait_for("people are told the top error", lambda: "Top error: " in daemon.log())
     expect(daemon.view()["top_errors"][0]["request_ids"], "status names it too", daemon.view())
     expect("no route" in daemon.log() and "req-" in daemon.log(), "with a request", daemon.log())
@@ -392,7 +433,74 @@ def a_transaction_pooler_with_one_connection_changes_nothing(daemon):
     daemon.breaks()
 
 
+@of(template="drawn", policy=QUICK, rows=100)
+def users_who_were_drawn_are_taken_over_and_nobody_is_sent_back(daemon):
+    database = daemon.database
+    drawn = {row[0] for row in database.query("select user_id from canaryd.drawn")}
+    sides = [database.on_canary()]
+    expect(sides[0] == drawn and len(drawn) == len(IDS) / 10, "the drawn tenth is the canary")
+    wait_for("the row is canaryd's", lambda: database.query(
+        "select managed, by, valid_until is not null from canaryd.route") == [["t", "canaryd", "t"]])
+    expect(database.route()[0] == 1000, "and nothing moved", database.route())
+    said = database.fails("select * from assign_users_to_unified_webhook(60)")
+    expect("canaryctl promote" in said, "a raise past it is refused with the command to use", said)
+
+    def everybody_is_there():
+        sides.append(database.on_canary())
+        return len(sides[-1]) == len(IDS)
+    wait_for("everybody is on the canary", everybody_is_there)
+    for before, after in zip(sides, sides[1:]):
+        expect(before <= after, "nobody is ever sent back", len(before), len(after))
+    wait_for("the soak has its own phase", lambda: daemon.phases() == [
+        ["week4", "10", "t", "t", "t"], ["week5", "50", "t", "t", "t"],
+        ["week6", "100", "t", "t", "t"], ["week7+", "100", "t", "f", "f"]])
+    wait_for("the soak ends", lambda: daemon.view()["status"] == "finishing")
+    done = daemon.ctl("finish", NAME, "--reason", "everybody is well")
+    expect(done.returncode == 0, "it is finished", done.stdout, done.stderr)
+    wait_for("and so is its phase", lambda: daemon.phases()[-1] == ["week7+", "100", "t", "t", "t"])
+
+
+def an_operators_lower_number_stays_theirs(daemon):
+    daemon.database.query("select * from assign_users_to_unified_webhook(5)")
+    wait_for("it is held", lambda: "drift" in json.dumps(daemon.view()["holds"]))
+    daemon.looks()
+    expect(daemon.database.route()[::2] == (500, "owner"), "nobody writes over it",
+           daemon.database.route())
+    expect(daemon.view()["desired"] == 5, "canaryd wants it too", daemon.view())
+    daemon.breaks()
+
+
+@of(store=IN_POSTGRES, policy=QUICK.replace("50%, bake: 2s", "50%, bake: 10m"), rows=100)
+def source_router_and_store_may_be_one_database(daemon):
+    database = daemon.database
+    wait_for("the second step", lambda: daemon.view()["applied"] == 50)
+    expect(database.route()[0] == 5000 and database.route()[2] == "canaryd", "the row says so",
+           database.route())
+    daemon.users.failing.set()
+    wait_for("a breach", lambda: daemon.view()["status"] == "rolled_back")
+    wait_for("nobody is on the canary", lambda: not database.on_canary())
+    rows = database.query("select r.status, r.revision = count(j.seq), r.revision = max(j.revision) "
+                          "from canaryd.rollout r join canaryd.journal j on j.rollout = r.id "
+                          "group by r.id")
+    expect(rows == [["rolled_back", "t", "t"]], "the record and its journal have it", rows)
+    rollback = database.query("select phase, reason, rolled_back_by from migration_rollbacks")
+    expect(len(rollback) == 1 and rollback[0][0] == "week5" and rollback[0][2] == "canaryd",
+           "one row, once", rollback)
+    expect(rollback[0][1] in [entry[0] for entry in database.query(
+        "select reason from canaryd.journal")], "with the journal's reason", rollback)
+    expect(daemon.phases() == [["week4", "10", "t", "t", "t"], ["week5", "0", "t", "t", "f"]],
+           "the phases", daemon.phases())
+    said = daemon.ctl("verify")
+    expect(said.returncode == 0, "the journal is whole", said.stdout, said.stderr)
+    wait_for("the flags follow", lambda: not database.flagged())
+    daemon.restart()
+    expect(daemon.view()["status"] == "rolled_back" and database.route()[0] == 0, "for good")
+
+
 TESTS = [
+    users_who_were_drawn_are_taken_over_and_nobody_is_sent_back,
+    an_operators_lower_number_stays_theirs,
+    source_router_and_store_may_be_one_database,
     a_rollout_moves_users_and_a_breach_moves_them_back,
     a_server_that_is_stopped_blinds_and_comes_back,
     a_server_that_is_killed_recovers_and_so_does_canaryd,
@@ -423,7 +531,7 @@ def main():
         world = World(server)
 
         def trial(test):
-            with Daemon(world) as daemon:
+            with Daemon(world, **getattr(test, "how", {})) as daemon:
                 daemon.bake()
                 test(daemon)
 
