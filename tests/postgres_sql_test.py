@@ -146,6 +146,22 @@ def down_removes_what_is_ours_and_moves_nobody(world):
         expect(database.on_canary() == set(), "and it can be applied again")
 
 
+def down_refuses_while_a_recorded_rollout_is_not_over(world):
+    database = world.copy()
+    database.query(f"call canaryd.follow('{NAME}')")
+    database.query("insert into canaryd.rollout values "
+                   "('rides-1', 'rides', 1, 'finished', 9, '{}', '', '', ''), "
+                   "('rides-2', 'rides', 2, 'progressing', 3, '{}', '', '', '')")
+    said = database.fails((SQL / "down.sql").read_text())
+    expect("rides-2 is not over" in said and "canaryctl rollback" in said,
+           "it names the rollout and what to do", said)
+    expect("rides-1" not in said, "and none that is over", said)
+    expect(database.value("select count(*) from canaryd.rollout") == "2", "nothing is gone")
+    database.query("update canaryd.rollout set status = 'rolled_back' where id = 'rides-2'")
+    database.file(SQL / "down.sql", one_transaction=True)
+    expect(database.value("select to_regnamespace('canaryd')") is None, "then it goes")
+
+
 # --- Routing -------------------------------------------------------------------------------------
 
 
@@ -680,12 +696,78 @@ def rollback_by_hand_names_what_there_is(world):
 
 # --- Rights --------------------------------------------------------------------------------------
 
-MOVERS = ["assign_users_to_unified_webhook(100)", "canaryd.rollback('x')",
-          f"canaryd.order_route('{NAME}', 10000, 9, null, 'x', 'x')",
-          f"canaryd.pin('{NAME}', 'x', 'canary')", f"canaryd.unpin('{NAME}', 'x')",
-          f"canaryd.follow_flags('{NAME}')",
-          "canaryd.record_rollback('week4', 'x', 1, 1, 1, 'x')",
-          "canaryd.record_phase('week4', 10)"]
+PUBLIC_MOVERS = ["select assign_users_to_unified_webhook(100)",
+                 "select * from webhook_route(gen_random_uuid())"]
+# Each function and procedure of ours with nulls for its arguments: a right is asked for first.
+CALLS = """select oid::regprocedure, format('%s canaryd.%I(%s)',
+        case prokind when 'p' then 'call' else 'select' end, proname,
+        (select string_agg('null::' || format_type(t, null), ', ' order by n)
+           from unnest(proargtypes) with ordinality a (t, n)))
+    from pg_proc where pronamespace = 'canaryd'::regnamespace order by 1"""
+# What the application's own service may call; nobody else of Supabase's roles any.
+OF_THE_SERVICE = {"canaryd.rollback(text,text)", "canaryd.bucket(text,uuid)",
+                  "canaryd.on_canary(text,text,boolean)"}
+
+
+def no_function_of_ours_is_for_others(world):
+    database = world.copy()
+    if database.value("select to_regrole('stranger')") is None:
+        database.query("create role stranger login")
+    calls = {row[0]: row[1] for row in database.query(CALLS)}
+    for known in ("canaryd.commit(jsonb)", "canaryd.follow(text,double precision)",
+                  "canaryd.take_lease(text,text,interval)", "canaryd.act(boolean)",
+                  "canaryd.record_decided(jsonb,text)"):
+        expect(known in calls, f"{known} is among them", *calls)
+    for how in ({"role": "anon"}, {"role": "authenticated"}, {"role": "service_role"},
+                {"user": "stranger"}):
+        role = how.get("role", "public")
+        for signature, call in calls.items():
+            may = role == "service_role" and signature in OF_THE_SERVICE
+            # Not only hidden behind the schema, which an owner may open to others one day.
+            right = database.value(f"select has_function_privilege('{role}', '{signature}', "
+                                   "'execute')")
+            expect(right == ("t" if may else "f"), f"{role}'s right to {signature}", right)
+            if not may:
+                said = database.fails(call, **how)
+                expect("permission denied" in said, f"{role} may not {call}", said)
+
+
+def no_search_path_of_a_caller_changes_an_answer(world):
+    for template in ("ready", "plain"):
+        database = world.copy(template)
+        if template == "plain":
+            database.migrate()
+        loose = database.query(
+            "select oid::regprocedure from pg_proc where prosecdef and pronamespace in "
+            "('canaryd'::regnamespace, 'public'::regnamespace) and not exists (select from "
+            "unnest(proconfig) c where c = 'search_path=pg_catalog, pg_temp')"
+            # The user's own are theirs.
+            + (" and proname <> 'log_webhook_metric'" if template == "ready" else ""))
+        expect(not loose, "whoever lends the owner's rights fixes the search path", loose)
+    # What the functions call, and what they compare with, in a schema that comes first.
+    database.query("""create schema trap;
+        create function trap.sha256(bytea) returns bytea language sql as $$ select '\\x00'::bytea $$;
+        create function trap.clock_timestamp() returns timestamptz language sql
+            as $$ select timestamptz 'infinity' $$;
+        create function trap.less(integer, integer) returns boolean language sql
+            as $$ select true $$;
+        create operator trap.< (leftarg = integer, rightarg = integer, function = trap.less);
+        grant usage on schema trap to anon, service_role""")
+    ask = ("select id from unnest('{" + ",".join(map(str, IDS[:200])) + "}'::uuid[]) id "
+           f"where public.get_webhook_route(id) = '{CANARY}'")
+    for pinned in (False, True):
+        database.order(3000, database.route()[1] + 1,
+                       valid_until="pg_catalog.clock_timestamp() + interval '1 h'")
+        if pinned:
+            database.query(f"select canaryd.pin('{NAME}', '{IDS[3]}', 'canary')")
+        for role in ("anon", "service_role"):
+            honest = database.query(ask, role=role)
+            expect(30 < len(honest) < 90, "some of them are on the canary", len(honest))
+            trapped = database.query("set search_path = trap, pg_catalog, public; "
+                                     "create temp table route (name text, weight integer); "
+                                     f"select 2 < 1; {ask}", role=role)
+            expect(trapped[0] == ["t"], "the trap works", trapped[0])
+            expect(trapped[1:] == honest, "and nobody falls into it", len(trapped), len(honest))
 
 
 def each_role_has_its_rights_and_no_more(world):
@@ -695,13 +777,12 @@ def each_role_has_its_rights_and_no_more(world):
         database.query("create role stranger login")
     public = {"user": "stranger"}
     for role in ({"role": "anon"}, {"role": "authenticated"}, public):
-        for mover in MOVERS:
-            said = database.fails(f"select {mover}", **role)
+        for mover in PUBLIC_MOVERS:
+            said = database.fails(mover, **role)
             expect("permission denied" in said, f"{role} may not {mover}", said)
         for hidden in ("select * from canaryd.route", "update canaryd.route set weight = 10000",
                        "select * from canaryd.pins", "select * from canaryd.health_check",
-                       "select * from webhook_route(gen_random_uuid())",
-                       "select canaryd.bucket('a', 'b')"):
+                       "select * from canaryd.journal", "update canaryd.lease set epoch = 0"):
             said = database.fails(hidden, **role)
             expect("permission denied" in said, f"{role}: {hidden}", said)
         said = database.fails("select log_webhook_metric('wa-webhook-unified', null, 'jobs', "
@@ -850,9 +931,12 @@ TESTS = [
     a_long_emergency_does_not_stop_the_daemons_own,
     rollback_by_hand_names_what_there_is,
     each_role_has_its_rights_and_no_more,
+    no_function_of_ours_is_for_others,
+    no_search_path_of_a_caller_changes_an_answer,
     the_daemons_login_is_least_privileged,
     twelve_views_run_on_the_real_schema,
     down_removes_what_is_ours_and_moves_nobody,
+    down_refuses_while_a_recorded_rollout_is_not_over,
 ]
 
 

@@ -1,7 +1,26 @@
 -- Takes away what canaryd added: its schema with the route, the triggers, webhook_route(). The
 -- user's columns, tables and rows stay, and their two functions are again as they were; where they
 -- were never there, get_webhook_route() reads the flag, so that callers go on.
+-- Where PostgreSQL is canaryd's store too, its record goes with it, journal and all.
 --   psql URL -v ON_ERROR_STOP=1 --single-transaction -f down.sql
+
+do $$
+declare
+    running text;
+begin
+    -- With its record gone, a daemon would neither raise nor lower what is left of a rollout.
+    if to_regclass('canaryd.rollout') is null then
+        return;
+    end if;
+    select string_agg(id, ', ' order by id) into running
+      from canaryd.rollout where status not in ('rolled_back', 'finished');
+    if running is not null then
+        raise exception 'the record is in this database, and % is not over', running
+            using hint = 'First: canaryctl rollback or canaryctl finish, each with the id. To keep '
+                         'the journal: pg_dump -n canaryd.';
+    end if;
+end
+$$;
 
 do $$
 declare
