@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/json.hpp>
+#include <chrono>
 #include <cmath>
 #include <string_view>
 #include <utility>
@@ -126,8 +127,8 @@ json::object rollback_of(const Event& event, const Transition& transition,
     return row;
 }
 
-/// Since when the fault of this rollback shows, estimated; for people.
-TimePoint fault_began(const Event& event, const Transition& transition) {
+/// From where on the decision has looked: the fault began there, or before.
+TimePoint looked_from(const Event& event, const Transition& transition) {
     const Look* look = nullptr;
     if (const auto* looked = std::get_if<event::Looked>(&event.what)) look = &looked->look;
     if (const auto* peeked = std::get_if<event::Peeked>(&event.what)) look = &peeked->look;
@@ -140,6 +141,30 @@ TimePoint fault_began(const Event& event, const Transition& transition) {
             from = std::min(from, window.from);
     }
     return from;
+}
+
+TimePoint fault_began(postgres::Database& database, TimePoint latest, const Event& event,
+                      const Rollout& next, const Migration& migration,
+                      const postgres::Limits& limits) {
+    constexpr std::chrono::hours most{24};
+    const TimePoint since = std::max<TimePoint>(next.started, event.at - most);
+    std::optional<std::int64_t> slower_ms;
+    if (migration.slower) slower_ms = migration.slower->count();
+    try {
+        postgres::Transaction read(database, postgres::Transaction::Kind::snapshot, limits);
+        const auto row = read.run(
+            "select floor(extract(epoch from canaryd.fault_began($1, $2::timestamptz,"
+            " $3::timestamptz, $4::timestamptz, $5::float8, $6::integer, $7::float8)) * 1000)"
+            "::bigint",
+            migration.canary, since, latest, event.at, migration.failed, slower_ms,
+            migration.too_slow);
+        return row.time(0, 0);
+    } catch (const postgres::Timeout&) {
+        log(Level::info, "the begin of the fault was not looked for: there are too many metrics");
+    } catch (const postgres::Refused& error) {
+        log(Level::info, std::string("the begin of the fault is not known: ") + error.what());
+    }
+    return latest;
 }
 
 }  // namespace
@@ -164,6 +189,19 @@ Migration migration_of(const Policy& policy) {
     }
     migration.phases.emplace_back(phase_names.back());
     migration.canary = policy.canary;
+    for (const Criterion& criterion : policy.criteria) {
+        if (criterion.no_worse_than) continue;
+        switch (criterion.signal.kind) {
+            case Signal::Kind::failed:
+                if (!migration.failed) migration.failed = criterion.limit;
+                break;
+            case Signal::Kind::slower:
+                if (migration.slower) break;
+                migration.slower = criterion.signal.than;
+                migration.too_slow = criterion.limit;
+                break;
+        }
+    }
     return migration;
 }
 
@@ -191,9 +229,11 @@ json::object after(const Event& event, const Transition& transition, const Migra
 void complete(postgres::Database& database, std::int64_t rollback, const Event& event,
               const Transition& transition, const Migration& migration, Duration limit) {
     const postgres::Limits limits{.statement = limit};
+    const TimePoint from = fault_began(database, looked_from(event, transition), event,
+                                       transition.next, migration, limits);
     postgres::Transaction after(database, postgres::Transaction::Kind::write, limits);
     after.run("select canaryd.complete_rollback($1::integer, $2, $3::timestamptz, $4::timestamptz)",
-              rollback, migration.canary, fault_began(event, transition), event.at);
+              rollback, migration.canary, from, event.at);
     after.commit();
 }
 

@@ -5,6 +5,7 @@
 
 #include <boost/json/object.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,10 @@ struct Migration {
     std::vector<std::string> phases;  // of each step, and last of the soak after the last bake
     std::vector<Weight> weights;      // of each step
     std::string canary;
-    /// The policy's number `complaints`, where it can be asked for in this database; else empty.
-    std::string complaints;
+    // The policy's first limit of each kind, by which the begin of a fault is looked for.
+    std::optional<double> failed;    // share of requests
+    std::optional<Duration> slower;  // than this,
+    std::optional<double> too_slow;  // share of requests
 };
 Migration migration_of(const Policy& policy);
 
@@ -31,8 +34,10 @@ bool concerned(const Event& event, const Transition& transition);
 /// What canaryd.record_decided() takes.
 boost::json::object after(const Event& event, const Transition& transition,
                           const Migration& migration);
-/// The exact figures of a rollback whose row has this id. They take as long as the metrics are
-/// many, so they come last and have a limit. Throws postgres::Error.
+/// The exact figures of a rollback whose row has this id, since the estimated begin of its fault:
+/// canaryd.fault_began(), or where that takes longer than `limit` the begin of what the decision
+/// has looked at. They take as long as the metrics are many, so they come last and have the same
+/// limit. Throws postgres::Error.
 void complete(postgres::Database& database, std::int64_t rollback, const Event& event,
               const Transition& transition, const Migration& migration, Duration limit);
 /// Both as one, in transactions of their own: the tables, and then the figures. Twice is once.

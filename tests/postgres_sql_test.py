@@ -694,6 +694,35 @@ def rollback_by_hand_names_what_there_is(world):
     expect("from 50 % to 0 %" in said, "it says what it did", said)
 
 
+def the_begin_of_a_fault_is_found(world):
+    """Three hours of a request a second, in minutes before now; the last of them broken."""
+    def began(database, broken, failed="0.01", slower=2000, too_slow="0.05"):
+        database.query("truncate webhook_metrics")
+        database.query(
+            "insert into webhook_metrics (webhook_name, status, duration_ms, created_at) "
+            f"select '{CANARY}', case when {broken[0]} then 'error' else 'success' end, "
+            f"case when {broken[1]} then 3000 else 100 end, timestamptz '2026-01-01' + n * "
+            "interval '1 s' from generate_series(0, 10799) n")
+        return int(database.value(
+            "select extract(epoch from canaryd.fault_began("
+            f"'{CANARY}', '2026-01-01', '2026-01-01 02:55', '2026-01-01 03:00', {failed}, {slower}, "
+            f"{too_slow}) - timestamptz '2026-01-01') / 60", user="canaryd").split(".")[0])
+    database = world.copy()
+    healthy = "n % 211 = 0"  # below 1 %
+    fault = "n >= 7200 and n % 20 = 0"  # 5 %, for the last hour
+    expect(began(database, (healthy, "false")) == 175, "nothing is seen: what was looked at")
+    minute = began(database, (f"{healthy} or {fault}", "false"))
+    expect(117 <= minute <= 121, "an hour before, and not only what was looked at last", minute)
+    minute = began(database, (healthy, "n >= 9000 and n % 5 = 0"))
+    expect(147 <= minute <= 151, "slow answers count as well", minute)
+    expect(began(database, (healthy, "n >= 9000 and n % 5 = 0"), slower="null", too_slow="null")
+           == 175, "not where the policy has no limit for them")
+    expect(began(database, ("true", "false")) == 0, "broken from the first request on")
+    database.query("truncate webhook_metrics")
+    expect(database.value(f"select canaryd.fault_began('{CANARY}', now() - interval '1 h', now(), "
+                          "now(), 0.01, null, null) = now()") == "t", "no request at all")
+
+
 # --- Rights --------------------------------------------------------------------------------------
 
 PUBLIC_MOVERS = ["select assign_users_to_unified_webhook(100)",
@@ -930,6 +959,7 @@ TESTS = [
     an_emergency_before_the_first_raise_counts,
     a_long_emergency_does_not_stop_the_daemons_own,
     rollback_by_hand_names_what_there_is,
+    the_begin_of_a_fault_is_found,
     each_role_has_its_rights_and_no_more,
     no_function_of_ours_is_for_others,
     no_search_path_of_a_caller_changes_an_answer,

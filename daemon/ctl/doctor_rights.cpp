@@ -66,6 +66,7 @@ constexpr Wanted wanted[] = {
     {"function", "canaryd.commit", false},
     {"function", "canaryd.settle", false},
     {"function", "canaryd.record_decided", false},
+    {"function", "canaryd.fault_began", false},
     {"function", "canaryd.complete_rollback", false},
     {"function", "canaryd.order_route_fenced", false},
 };

@@ -66,6 +66,8 @@ begin
     grant execute on function canaryd.store_version(), canaryd.take_lease(text, text, interval),
         canaryd.renew_lease(bigint, text, interval), canaryd.release_lease(bigint, text),
         canaryd.commit(jsonb), canaryd.settle(text, text), canaryd.record_decided(jsonb, text),
+        canaryd.fault_began(text, timestamptz, timestamptz, timestamptz, double precision, integer,
+                            double precision),
         canaryd.complete_rollback(integer, text, timestamptz, timestamptz),
         canaryd.order_route_fenced(bigint, text, text, integer, bigint, timestamptz, text, text,
                                    text)
