@@ -108,6 +108,34 @@ TEST_SUITE("controller") {
         CHECK(result.decided.back().status == Status::progressing);
     }
 
+    TEST_CASE("each milestone reaches the router's history, in order, after the route has moved") {
+        Plan plan = calm();
+        plan.history = true;
+        SUBCASE("to the end, though a call may fail") {
+            plan.router_fails = 0.2;
+        }
+        SUBCASE("to a rollback") {
+            plan.fault_rate = 0.5;
+            plan.fault_at = 10 * day;
+            plan.fault_for = 60 * day;
+        }
+        const Run result = run(plan, 45);
+        std::vector<Weight> weights;
+        std::uint64_t newest = 0;
+        for (const Trace& trace : result.traces) {
+            if (trace.kind != Trace::Kind::history) continue;
+            CHECK(trace.revision > newest);
+            newest = trace.revision;
+            if (weights.empty() || weights.back() != trace.weight) weights.push_back(trace.weight);
+            if (trace.weight == nobody) CHECK(trace.before == nobody);
+        }
+        const bool rolled_back = result.decided.back().status == Status::rolled_back;
+        CHECK(rolled_back == (plan.fault_rate > 0));
+        CHECK(weights == (rolled_back
+                              ? std::vector<Weight>{Weight{1'000}, Weight{5'000}, nobody}
+                              : std::vector<Weight>{Weight{1'000}, Weight{5'000}, everybody}));
+    }
+
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
         Plan plan = calm();
         plan.fault_rate = 0.5;

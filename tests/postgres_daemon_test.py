@@ -304,8 +304,11 @@ def a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_ca
     daemon.users.failing.set()
     wait_for("it is decided", lambda: daemon.view()["status"] == "rolled_back")
     expect(daemon.database.route()[0] == 1000, "the route could not be reached")
+    expect(daemon.database.value("select count(*) from migration_rollbacks") == "0",
+           "nor their tables")
     daemon.database.file(ROOT / "deploy" / "sql" / "grants.sql")
     wait_for("and lowered when it can", lambda: daemon.database.route()[0] == 0)
+    the_rollback_is_in_their_tables(daemon)
 
 
 def a_daemon_that_is_killed_goes_on_where_it_was(daemon):

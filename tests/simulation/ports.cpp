@@ -226,6 +226,20 @@ public:
         co_return served;
     }
 
+    [[nodiscard]] bool keeps_history() const override { return world_.plan.history; }
+
+    Async<> record(Event, Transition transition) override {
+        if (dead() || world_.fails(world_.plan.router_fails)) {
+            throw std::runtime_error("simulated: router is not there");
+        }
+        Trace& trace = world_.note(Trace::Kind::history);
+        trace.rollout = transition.next.id;
+        trace.revision = transition.next.revision;
+        trace.weight = transition.next.desired;
+        trace.before = world_.run.served.weight;
+        co_return;
+    }
+
 private:
     [[noreturn]] void fail(const std::string& what) {
         world_.note(Trace::Kind::route_failed);

@@ -27,6 +27,7 @@ struct Plan {
     bool blind_rolls_back = false;
     std::string lease = "\"off\"";  // exposure_lease
     Served found;                   // what the route serves before canaryd comes
+    bool history = false;           // the router's database keeps one
     // The fault of the canary, if any: errors of all agents or of one, from `fault_at` on.
     double fault_rate = 0;
     int fault_agent = -1;
@@ -63,6 +64,7 @@ struct Trace {
         route,         // the router took an order
         route_failed,  // the router threw: at a set, with or without taking the order, or a read
         hand,          // somebody else changed the route
+        history,       // the router's database took a milestone
         sent,          // the notifier delivered
         ambiguous,     // the notifier delivered and said that it did not
         acknowledged,  // a command was answered as done
