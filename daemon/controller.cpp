@@ -69,19 +69,8 @@ void log_decision(const Event& event, const Transition& transition) {
          {"CANARYD_ACTOR", event.by}});
 }
 
-std::string all_of(const std::vector<Problem>& problems) {
-    std::string text;
-    for (const Problem& problem : problems) text += (text.empty() ? "" : "\n") + to_string(problem);
-    return text;
-}
-
 void answer(const std::shared_ptr<Reply>& reply, Transition transition) {
     reply->transition = std::move(transition);
-    reply->wake.ring();
-}
-
-void fail(const std::shared_ptr<Reply>& reply, std::exception_ptr error) {
-    reply->error = std::move(error);
     reply->wake.ring();
 }
 
@@ -215,50 +204,6 @@ Async<> Controller::Impl::decide(std::shared_ptr<Item> item) {
     co_await apply(item->entry, std::move(event), item->reply);
 }
 
-Async<> Controller::Impl::start(std::shared_ptr<Item> item) {
-    std::shared_ptr<Entry> entry;
-    std::exception_ptr error;
-    bool unfinished = false;
-    try {
-        ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
-        if (!parsed.policy) throw std::invalid_argument(all_of(parsed.problems));
-        const auto running = newest_of(parsed.policy->name);
-        unfinished = running && (!running->rollout.over() ||
-                                 running->rollout.applied != running->rollout.desired);
-        entry = unfinished ? running : make_entry(std::move(*parsed.policy));
-    } catch (const std::exception& why) {
-        error = std::make_exception_ptr(std::invalid_argument(why.what()));
-    }
-    if (error) {
-        fail(item->reply, error);
-        co_return;
-    }
-    if (unfinished) {
-        // One unfinished rollout per name: step() refuses, and the journal has it.
-        Event event{clock.now(), item->by.name, item->by.role, event::Started{}};
-        co_await apply(entry, std::move(event), item->reply);
-        co_return;
-    }
-    std::uint64_t earlier = 0;
-    try {
-        earlier = co_await with_deadline(clock, store_limit, "counting rollouts",
-                                         store.count_of(entry->policy.name));
-    } catch (const StoreReadOnly&) {
-        error = std::current_exception();
-    }
-    if (error) {
-        fail(item->reply, error);
-        co_return;
-    }
-    event::Started started;
-    started.id = entry->policy.name + "-" + std::to_string(earlier + 1);
-    started.policy_text = item->start->policy_text;
-    started.policy_file = item->start->policy_file;
-    Event event{clock.now(), item->by.name, item->by.role, std::move(started)};
-    co_await apply(entry, std::move(event), item->reply);
-    if (entry->rollout.revision > 0) take_in(entry);  // else the store could not be written
-}
-
 /// step, commit, and only then let it be seen. A store that is full or read-only stops every
 /// change but a lowering; any other failure means that the outcome is unknown: run() ends.
 Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
@@ -288,7 +233,7 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
         unknown = std::current_exception();
     }
     if (stopping && trouble) {
-        fail(reply, std::make_exception_ptr(std::runtime_error("canaryd is stopping")));
+        reply->fail(std::make_exception_ptr(std::runtime_error("canaryd is stopping")));
         co_return;
     }
     const bool lowers = transition.next.desired < entry->rollout.desired;
@@ -305,7 +250,7 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
             if (lowers) co_await lower_at_last(entry);
             std::rethrow_exception(unknown);
         }
-        fail(reply, trouble);
+        reply->fail(trouble);
         co_return;
     }
     store_trouble.clear();
@@ -376,6 +321,7 @@ Async<Transition> Controller::start(std::string policy_text, std::string policy_
     const auto item = std::make_shared<Item>();
     item->start = StartRequest{std::move(policy_text), std::move(policy_file)};
     item->by = std::move(by);
+    item->entry = co_await impl_->prepare(*item->start);
     co_return co_await impl_->ask(item);
 }
 

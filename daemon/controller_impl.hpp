@@ -1,5 +1,5 @@
-// The controller's inside, shared by its files: controller.cpp decides, controller_loops.cpp
-// watches, steers and tells, controller_view.cpp shows.
+// The controller's inside, shared by its files: controller.cpp decides, controller_start.cpp
+// begins, controller_loops.cpp watches, steers and tells, controller_view.cpp shows.
 #pragma once
 
 #include <deque>
@@ -64,6 +64,10 @@ struct Entry {
 /// The answer to one message, for whoever waits for it.
 struct Reply {
     explicit Reply(asio::any_io_executor executor) : wake(std::move(executor)) {}
+    void fail(std::exception_ptr why) {
+        error = std::move(why);
+        wake.ring();
+    }
     Wake wake;
     std::optional<Transition> transition;
     std::exception_ptr error;
@@ -76,7 +80,7 @@ struct StartRequest {
 
 /// What the deciding loop takes from its inbox, one at a time.
 struct Item {
-    std::shared_ptr<Entry> entry;  // unset for a start
+    std::shared_ptr<Entry> entry;  // of a start: prepared for it
     std::optional<StartRequest> start;
     What what;
     Actor by;
@@ -113,13 +117,17 @@ struct Controller::Impl {
     Async<Transition> ask(std::shared_ptr<Item> item);
     Async<Transition> ask(std::shared_ptr<Entry> entry, What what);
     Async<> decide(std::shared_ptr<Item> item);
-    Async<> start(std::shared_ptr<Item> item);
     Async<> apply(std::shared_ptr<Entry> entry, Event event, std::shared_ptr<Reply> reply);
     Async<> settle(std::shared_ptr<Channel> channel);
     std::shared_ptr<Entry> make_entry(Policy policy);
     void take_in(const std::shared_ptr<Entry>& entry);
     [[nodiscard]] std::shared_ptr<Entry> newest_of(const std::string& name) const;
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
+
+    // controller_start.cpp
+    Async<std::shared_ptr<Entry>> prepare(const StartRequest& request);
+    Async<> start(std::shared_ptr<Item> item);
+    [[nodiscard]] std::shared_ptr<Entry> unfinished_of(const std::string& name) const;
 
     // controller_lease.cpp
     Async<> stand_by(std::function<void()>& serving);
@@ -153,6 +161,9 @@ struct Controller::Impl {
 /// Which revision of this rollout the route row says it follows; nullopt: it follows another one,
 /// or somebody else.
 std::optional<std::uint64_t> followed_by(const Served& served, const Rollout& rollout);
+/// One a line.
+std::string all_of(const std::vector<Problem>& problems);
+
 /// What the route row remembers and the store does not, if anything.
 std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
                                                        const Rollout& rollout);

@@ -341,7 +341,7 @@ check "systemd holds the command socket" is active inside systemctl is-active ca
 check "the socket belongs to the operators" \
     is "660 canaryd canaryd-operators" inside stat -c '%a %U %G' /run/canaryd/canaryd.sock
 check "who is no operator gives no command" fails as bob canaryctl start demo
-check "an operator starts a rollout" ctl start demo
+check "an operator starts a rollout" within 20 ctl start demo
 check "metrics that canaryd may only read take it to its next step" \
     within 60 is 1 value step index
 check "users are on it" within 20 is 5000 route

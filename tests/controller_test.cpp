@@ -58,6 +58,19 @@ TEST_SUITE("controller") {
         CHECK(result.served.weight == everybody);
     }
 
+    TEST_CASE("metrics that cannot be read refuse the start, and nobody is moved until they can") {
+        Plan plan = calm();
+        plan.source_dead_at = Duration{0};
+        plan.source_dead_for = std::chrono::hours{6};
+        const Run result = run(plan, 1);
+        for (const Trace::Kind kind : {Trace::Kind::commit, Trace::Kind::route}) {
+            const auto first = index_of(result, [&](const Trace& t) { return t.kind == kind; });
+            REQUIRE(first < result.traces.size());
+            CHECK_FALSE(result.traces[first].source_was_dead);
+        }
+        CHECK(result.served.weight == Weight{1'000});
+    }
+
     TEST_CASE("a lease outlives every restart that is quicker, a longer one is a hold at 0 %") {
         Plan plan = calm();
         plan.crashes_per_day = 4;  // and every fifth time the machine is away, for up to two hours

@@ -184,12 +184,11 @@ public:
     }
     /// What observe() throws.
     std::string failure(const Ask& ask) {
-        try {
-            observe(ask);
-        } catch (const std::exception& error) {
-            return error.what();
-        }
-        return {};
+        return thrown([&] { observe(ask); });
+    }
+    /// What check() throws.
+    std::string refusal() {
+        return thrown([&] { run(io_, source_->check()); });
     }
 
     TimePoint watermark() { return run(io_, source_->watermark()); }
@@ -198,6 +197,15 @@ private:
     using Make = std::function<std::shared_ptr<MetricSource>(const Policy&, Pool, Clock&)>;
     Observer(Policy policy, Make make) : policy_(std::move(policy)), make_(std::move(make)) {
         restart();
+    }
+    template <class Call>
+    static std::string thrown(Call call) {
+        try {
+            call();
+        } catch (const std::exception& error) {
+            return error.what();
+        }
+        return {};
     }
     StillClock clock_;
     asio::io_context io_;

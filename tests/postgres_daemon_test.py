@@ -500,6 +500,44 @@ def source_router_and_store_may_be_one_database(daemon):
     expect(daemon.view()["status"] == "rolled_back" and database.route()[0] == 0, "for good")
 
 
+
+
+def a_start_is_refused_until_its_metrics_can_be_read(daemon):
+    """Another rollout beside the one that runs, on the same tables."""
+    path = daemon.folder / "second.yaml"
+    good = (POLICY.replace("name: unified-webhook", "name: second")
+            .replace("readers: both", "readers: function"))
+
+    def start(text):
+        path.write_text(text)
+        return daemon.ctl("start", str(path))
+
+    def is_refused(text, *words):
+        result = start(text)
+        expect(result.returncode == 1, "the start is refused", result.stdout, result.stderr)
+        said = " ".join((result.stdout + result.stderr).split())
+        expect(all(word in said for word in ("nobody was moved", *words)), "and says why", said)
+        route = daemon.database.value("select count(*) from canaryd.route where name = 'second'")
+        expect(route == "0", "nothing was ordered", route)
+
+    is_refused(good.replace("connection: shop}\nrouter", 'connection: shop, query: "select id, '
+                            'webhook_name from webhook_metrics"}\nrouter'),
+               "source.query has no column user_id", "name it with `as user_id`")
+    is_refused(good.replace("select count(*) from webhook_metrics", "select count(*) from letters"),
+               "metrics, dlq", 'relation "letters" does not exist')
+    daemon.server.stop()
+    try:
+        result = start(good)
+        expect(result.returncode == 1, "with the database away too", result.stdout, result.stderr)
+    finally:
+        daemon.server.start()
+    wait_for("the same start once it is back", lambda: start(good).returncode == 0)
+    wait_for("its 10 %", lambda: daemon.database.value(
+        "select weight from canaryd.route where name = 'second'") == "1000")
+    expect(daemon.ctl("rollback", "second").returncode == 0, "it ends")
+    daemon.breaks()
+
+
 TESTS = [
     users_who_were_drawn_are_taken_over_and_nobody_is_sent_back,
     an_operators_lower_number_stays_theirs,
@@ -517,6 +555,7 @@ TESTS = [
     encryption_that_is_demanded_is_used_and_its_lack_is_named,
     a_transaction_pooler_with_one_connection_changes_nothing,
     a_failover_to_a_standby_that_lags_puts_nobody_back,
+    a_start_is_refused_until_its_metrics_can_be_read,
 ]
 for words, statement in EMERGENCIES.items():
     for daemon_is in "up", "down", "restarting":

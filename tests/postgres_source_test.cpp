@@ -237,6 +237,28 @@ TEST_SUITE("postgres-source") {
         policy.source.query = "select n as id, service as webhook_name from calls";
         Observer lacking(policy, table);
         CHECK(has(lacking.failure(first_ask), "source.query has no column "));
+        CHECK(has(lacking.refusal(), "source.query has no column user_id"));
+        CHECK(observer.refusal().empty());
+    }
+
+    TEST_CASE("numbers that can never be asked for are said before a rollout starts") {
+        if (!has_server()) return;
+        PostgresTable table;
+        Policy policy = postgres_policy();
+        const auto refusal = [&](const std::string& query) {
+            const std::string window = " where created_at >= $1 and created_at < $2";
+            policy.metrics = {{"good", "select count(*) from webhook_metrics" + window},
+                              {"mine", query + window}};
+            return Observer(policy, table).refusal();
+        };
+        CHECK(refusal("select max(duration_ms) from webhook_metrics").empty());
+        const std::string no_table = refusal("select count(*) from letters");
+        CHECK(has(no_table, "metrics, mine: "));
+        CHECK(has(no_table, "relation \"letters\" does not exist"));
+        CHECK(has(refusal("select count(*), 2 from webhook_metrics"),
+                  "metrics, mine: the query gives 2 columns"));
+        // Of no rows, which is a matter of the data.
+        CHECK(refusal("select 1 / count(*) from webhook_metrics").empty());
     }
 
     TEST_CASE("every statement of a look goes by an index of the first user's or by the id") {

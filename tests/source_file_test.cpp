@@ -77,6 +77,22 @@ TEST_SUITE("source") {
         CHECK(requests(observer.observe(first_ask)) == 1);
     }
 
+    TEST_CASE("what looks would lack is said before a rollout starts") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        CHECK(has(Observer(metrics_policy(), path).refusal(), "No such file or directory"));
+        const MetricsFile file(path);
+        CHECK(Observer(metrics_policy(), path).refusal().empty());
+        Policy policy = metrics_policy();
+        policy.metrics = {{"average", "select sum(duration_ms) / 0 from webhook_metrics"}};
+        CHECK(Observer(policy, path).refusal().empty());
+        policy.metrics.push_back({"letters", "select count(*) from letters where at >= $1"});
+        CHECK(has(Observer(policy, path).refusal(), "metrics, letters: "));
+        CHECK(has(Observer(policy, path).refusal(), "no such table: letters"));
+        policy.metrics = {{"pair", "select 1, 2"}};
+        CHECK(has(Observer(policy, path).refusal(), "metrics, pair: the query must give one"));
+    }
+
     TEST_CASE("a table of another shape names the column and the mend") {
         const auto failure = [](const std::string& schema, Policy policy = metrics_policy()) {
             const Folder folder;

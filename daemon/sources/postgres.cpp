@@ -34,11 +34,21 @@ public:
         return with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            ask.peek ? peek_limits : look_limits);
-            if (!ask.peek || !table_) check(snapshot);
+            if (!ask.peek || !table_) check_table(snapshot);
             rows::PostgresReader reader(snapshot, *table_, counter_.rules());
             Look look = counter_.look(ask, reader);
             if (!ask.peek && ask.cursor.empty() && !mend_.empty()) look.remarks.push_back(mend_);
             return look;
+        });
+    }
+
+    void check() {
+        with_database([&] {
+            postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
+                                           peek_limits);
+            check_table(snapshot);
+            snapshot.run(pg::read(*table_), 0, 0);
+            for (const NumberQuery& number : policy_.metrics) check_number(snapshot, number);
         });
     }
 
@@ -54,7 +64,7 @@ public:
         return with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            peek_limits);
-            if (!table_) check(snapshot);
+            if (!table_) check_table(snapshot);
             std::vector<TopError> all;
             const auto errors = snapshot.run(pg::top_errors(*table_), from, to, policy_.canary);
             for (int row = 0; row < errors.size(); ++row) {
@@ -88,7 +98,7 @@ private:
     }
 
     /// At each look: a table may lose a column, or become one whose rows are hidden, at any time.
-    void check(postgres::Transaction& snapshot) {
+    void check_table(postgres::Transaction& snapshot) {
         pg::Table table = pg::table_of(policy_);
         mend_.clear();
         try {
@@ -123,6 +133,32 @@ private:
                 "INDEX CONCURRENTLY ON " +
                 name + " (id)";
         }
+    }
+
+    /// Of an interval without rows. What the data make of a query, such as a division by their
+    /// number, is no reason not to start.
+    void check_number(postgres::Transaction& snapshot, const NumberQuery& number) {
+        const auto refuse = [&](const std::string& why) {
+            throw std::runtime_error("metrics, " + number.name + ": " + why);
+        };
+        snapshot.run("savepoint canaryd_number");
+        try {
+            const auto rows = snapshot.run(number.query, TimePoint{}, TimePoint{});
+            if (rows.columns() != 1) {
+                refuse("the query gives " + std::to_string(rows.columns()) +
+                       " columns, not one number");
+            }
+        } catch (const postgres::Broken&) {
+            throw;
+        } catch (const postgres::Error& error) {
+            const bool by_data = error.sqlstate().starts_with("22");
+            const bool denied = error.sqlstate() == "42501";
+            if (!by_data) {
+                refuse(error.what() +
+                       std::string(denied ? "; GRANT SELECT on it TO the daemon's login" : ""));
+            }
+        }
+        snapshot.run("rollback to savepoint canaryd_number");
     }
 
     std::string explained(const postgres::Error& error) const {
@@ -161,6 +197,11 @@ public:
     Async<TimePoint> watermark() override {
         auto work = [metrics = metrics_](postgres::Database&) { return metrics->now(); };
         co_return co_await postgres::on_pool(pool_, database_, std::move(work));
+    }
+
+    Async<> check() override {
+        auto work = [metrics = metrics_](postgres::Database&) { metrics->check(); };
+        co_await postgres::on_pool(pool_, database_, std::move(work));
     }
 
     Async<std::vector<TopError>> top_errors(TimePoint from, TimePoint to) override {

@@ -61,6 +61,20 @@ public:
         });
     }
 
+    void check(const Stop& stop) {
+        with_file(stop, [&] {
+            rows::SqliteReader reader(*database_, table_, counter_.rules());
+            for (const NumberQuery& number : policy_.metrics) {
+                try {
+                    reader.prepared(number.query);
+                } catch (const std::exception& error) {
+                    throw std::runtime_error("metrics, " + number.name + ": " + error.what());
+                }
+            }
+            return true;
+        });
+    }
+
     std::vector<TopError> top_errors(TimePoint from, TimePoint to, const Stop& stop) {
         return with_file(stop, [&] {
             const sqlite::Transaction snapshot(*database_, sqlite::Transaction::Kind::deferred);
@@ -234,6 +248,14 @@ public:
 
     /// The file's writers are on this machine, so its clock is theirs.
     Async<TimePoint> watermark() override { co_return clock_.now(); }
+
+    Async<> check() override {
+        const auto stop = std::make_shared<std::atomic<bool>>(false);
+        const StopAtEnd at_end(stop);
+        const Alarm alarm(clock_, clock_.steady() + answer_limit, [stop] { stop->store(true); });
+        auto call = [metrics = metrics_, stop] { metrics->check(stop); };
+        co_await run_blocking(pool_, std::move(call));
+    }
 
     Async<std::vector<TopError>> top_errors(TimePoint from, TimePoint to) override {
         const auto stop = std::make_shared<std::atomic<bool>>(false);

@@ -120,13 +120,18 @@ std::optional<double> SqliteReader::number(const WindowAsk& ask, std::string& re
     return std::nullopt;
 }
 
-std::optional<double> SqliteReader::number_of(const WindowAsk& ask, std::string& remark) {
-    sqlite::Statement statement = database_.prepare(sql::numbered(ask.query));
+sqlite::Statement SqliteReader::prepared(const std::string& query) {
+    sqlite::Statement statement = database_.prepare(sql::numbered(query));
     if (!statement.only_reads() || statement.column_count() != 1 ||
         statement.parameter_count() > 2) {
-        remark = "the query must give one column from $1 and $2, and write nothing";
-        return std::nullopt;
+        throw std::invalid_argument(
+            "the query must give one column from $1 and $2, and write nothing");
     }
+    return statement;
+}
+
+std::optional<double> SqliteReader::number_of(const WindowAsk& ask, std::string& remark) {
+    sqlite::Statement statement = prepared(ask.query);
     if (statement.parameter_count() > 0) statement.bind(1, ask.from);
     if (statement.parameter_count() > 1) statement.bind(2, ask.to);
     if (!statement.step()) {

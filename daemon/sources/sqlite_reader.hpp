@@ -25,6 +25,8 @@ public:
     std::vector<Counted> count(const WindowAsk& ask, Population who,
                                TimePoint hung_before) override;
     std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
+    /// A query of the policy's `metrics`. Throws when the file cannot answer it, whatever its rows.
+    sqlite::Statement prepared(const std::string& query);
 
 private:
     std::optional<double> number_of(const WindowAsk& ask, std::string& remark);

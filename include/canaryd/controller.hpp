@@ -64,7 +64,8 @@ public:
     Async<> stop();
 
     /// Starts a rollout. Refused (Transition::refused) when one of the name is unfinished; throws
-    /// std::invalid_argument with the problems when the text is no policy.
+    /// std::invalid_argument with the problems when the text is no policy, or when its metrics
+    /// cannot be read now: nobody was moved, and it may be tried again.
     Async<Transition> start(std::string policy_text, std::string policy_file, Actor by);
     /// An operator's command, acknowledged when durable. `rollout` is an id or a name (its newest).
     /// Throws std::out_of_range for an unknown one.

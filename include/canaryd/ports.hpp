@@ -59,6 +59,10 @@ public:
     virtual Async<Look> observe(Ask ask) = 0;
     /// The source's own clock.
     virtual Async<TimePoint> watermark() = 0;
+    /// Whether looks can work at all: the table or `query` is there with the columns that are
+    /// needed, and every number of `metrics` can be asked for. Counts nothing. Throws what is
+    /// wrong, with its mend. Asked once, before a rollout's first order.
+    virtual Async<> check() = 0;
     /// For people, after the route has moved: the most frequent error texts of the canary.
     virtual Async<std::vector<TopError>> top_errors(TimePoint from, TimePoint to) = 0;
 };

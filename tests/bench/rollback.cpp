@@ -69,6 +69,7 @@ public:
         co_return look;
     }
     Async<TimePoint> watermark() override { return source_->watermark(); }
+    Async<> check() override { return source_->check(); }
     Async<std::vector<TopError>> top_errors(TimePoint from, TimePoint to) override {
         return source_->top_errors(from, to);
     }

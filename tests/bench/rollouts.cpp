@@ -42,6 +42,7 @@ public:
     PromptSource(const Policy& policy, Clock& clock, Seen& seen, std::uint64_t seed)
         : policy_(policy), looks_(policy, 40, seed), clock_(clock), seen_(seen) {}
     Async<TimePoint> watermark() override { co_return clock_.now(); }
+    Async<> check() override { co_return; }
     Async<Look> observe(Ask ask) override {
         if (seen_.measuring && ask.peek) ++seen_.peeks;
         if (seen_.measuring && !ask.peek) {

@@ -55,6 +55,11 @@ public:
 
     Async<TimePoint> watermark() override { co_return world_.clock.now(); }
 
+    Async<> check() override {
+        if (world_.source_dead()) throw std::runtime_error("simulated: connection refused");
+        co_return;
+    }
+
     Async<std::vector<TopError>> top_errors(TimePoint, TimePoint) override {
         co_return std::vector<TopError>{};
     }

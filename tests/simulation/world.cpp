@@ -182,7 +182,15 @@ private:
         Controller& controller = *daemon_->controller;
         asio::co_spawn(*daemon_->io,
                        controller.start(policy_file_, "sim.yaml", {"alice", "operator"}),
-                       [](const std::exception_ptr&, const Transition&) {});
+                       [this](const std::exception_ptr& error, const Transition&) {
+                           if (error && world_.source_dead()) start_later();
+                       });
+    }
+
+    /// The operator reads that nobody was moved, and tries again.
+    void start_later() {
+        world_.clock.call_at(world_.clock.steady() + std::chrono::minutes{5},
+                             [this] { start_rollout(); });
     }
 
     /// The daemon reads no policy's file: what stands in it comes with a start, or not at all.
