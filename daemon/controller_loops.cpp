@@ -331,17 +331,20 @@ Async<> Controller::Impl::ask_what_failed(std::shared_ptr<Entry> entry) {
     entry->top_errors = std::move(errors);
 }
 
-/// A rollback's message names what failed, which is asked for after the route has moved. A route
-/// that does not move within 5 s is the greater news.
+/// A message says what is known when it is sent: where users are, the way back by hand. A
+/// rollback's names what failed, which is asked for after the route has moved. A route that does
+/// not move within 5 s is the greater news.
 Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
-    if (message.notice.kind != Notice::Kind::rolled_back) co_return message;
+    const bool rolled_back = message.notice.kind == Notice::Kind::rolled_back;
     const SteadyPoint asked = clock.steady();
-    while (!entry->top_errors) {
+    while (rolled_back && !entry->top_errors) {
         const Duration waited = clock.steady() - asked;
         const bool moved = entry->rollout.applied == entry->rollout.desired;
-        if (waited >= std::chrono::seconds{moved ? 10 : 5}) co_return message;
+        if (waited >= std::chrono::seconds{moved ? 10 : 5}) break;
         co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
     }
+    message.notice.text = text::told(view_of(*entry), message.notice);
+    if (!rolled_back || !entry->top_errors) co_return message;
     for (const TopError& error : *entry->top_errors) {
         message.notice.text += "\nTop error: " + std::to_string(error.times) + "x " + error.message;
         for (const std::string& id : error.request_ids) message.notice.text += " req " + id;

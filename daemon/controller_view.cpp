@@ -14,6 +14,8 @@ View Controller::Impl::view_of(const Entry& entry) const {
     view.served_at = entry.served_at;
     if (entry.ports.router) view.route_progress = entry.ports.router->progress();
     view.router_error = entry.router_error;
+    view.store_trouble = store_trouble;
+    view.by_hand = entry.ports.by_hand;
     view.peeked_at = entry.peeked_at;
     view.source_error = entry.source_error;
     view.remarks = entry.remarks;

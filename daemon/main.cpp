@@ -87,6 +87,7 @@ PortsMaker ports_maker(const Settings& settings, Pools& pools, Clock& clock,
         ports.router = make_router(policy, settings, pools.of(pool_of(settings, "router", route)),
                                    pools.of(pool_of(settings, "history", route)));
         if (with_store) ports.router = with_store(policy, std::move(ports.router));
+        ports.by_hand = route_by_hand(policy, settings);
         for (const NotifySpec& spec : policy.notify) {
             ports.notifiers.push_back(make_notifier(spec, settings, notifiers));
         }

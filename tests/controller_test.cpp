@@ -241,6 +241,38 @@ TEST_SUITE("controller") {
         }
     }
 
+    TEST_CASE("a rollback asks for its top errors after the route has moved, however late") {
+        Plan plan = calm();
+        plan.fault_rate = 0.5;
+        plan.fault_at = 2 * day;
+        plan.fault_for = 60 * day;
+        plan.router_dead_at = 1 * day;
+        plan.router_dead_for = 2 * day;
+        const auto asked = [](const Trace& t) { return t.kind == Trace::Kind::asked; };
+        const auto told = [](const Trace& t) {
+            return t.kind == Trace::Kind::sent && t.text.find("ROLLED BACK") != std::string::npos;
+        };
+        SUBCASE(
+            "a router that does not answer: people are told at once, and how to do it by hand") {
+            const Run result = run(plan, 4);
+            REQUIRE(index_of(result, told) < result.traces.size());
+            CHECK(index_of(result, told) < lowered(result));
+            const std::string& text = result.traces[index_of(result, told)].text;
+            CHECK(text.find("Users are NOT all on legacy yet") != std::string::npos);
+            CHECK(text.find("Past canaryd: move it by hand") != std::string::npos);
+            CHECK(lowered(result) < index_of(result, asked));
+        }
+        SUBCASE("one that is well") {
+            plan.router_dead_for = Duration{0};
+            const Run result = run(plan, 4);
+            REQUIRE(index_of(result, asked) < result.traces.size());
+            CHECK(lowered(result) < index_of(result, asked));
+            const std::string& text = result.traces[index_of(result, told)].text;
+            CHECK(text.find("Users are on legacy since") != std::string::npos);
+            CHECK(text.find("Past canaryd") == std::string::npos);
+        }
+    }
+
     TEST_CASE("no metrics for thirty days: nothing rises, somebody is told, and it heals") {
         Plan plan = calm();
         plan.source_dead_at = 1 * day;

@@ -141,6 +141,9 @@ TEST_SUITE("http") {
         CHECK(json.at("segments").as_array().size() == 2);
         CHECK(json.at("missing").as_array().size() > 0);
         CHECK(json.at("router_error").as_string() == "bad bytes \\xff");
+        CHECK(json.at("by_hand").as_array().empty());
+        view.by_hand = {"select canaryd.rollback('why');"};
+        CHECK(boost::json::parse(view_json(view)).at("by_hand").as_array().size() == 1);
         view.served = Served{Weight{5}, 7, "canaryd", ""};
         CHECK(boost::json::parse(view_json(view)).at("served").at("weight").as_double() == 0.05);
     }

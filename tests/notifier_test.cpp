@@ -92,6 +92,13 @@ TEST_SUITE("notifier") {
         CHECK(json::parse(payload).as_object().at("text").as_string() ==
               ":red_circle: unified-webhook: ROLLED BACK from 50 % to 0 %");
     }
+    TEST_CASE("the statement that goes back by hand comes through as it has to be typed") {
+        const std::string line = "Past canaryd: select canaryd.rollback('why');";
+        const json::array blocks =
+            blocks_of(slack::payload(rolled_back("ROLLED BACK\n" + line), happened));
+        REQUIRE(blocks.size() == 3);
+        CHECK(text_of(blocks[1]) == line);
+    }
     TEST_CASE("the colour says how bad it is") {
         Message message = rolled_back("healthy at 10 %");
         message.notice.severity = Severity::info;

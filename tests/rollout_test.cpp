@@ -1046,8 +1046,8 @@ TEST_SUITE("rollout") {
         story.look(broken);
         add(Notice::Kind::rolled_back, story,
             {"unified: ROLLED BACK from 10 % to 0 % (week4)\n", "criterion errors",
-             "Users are on legacy. It will not go up again by itself.",
-             "Do now: canaryctl ack unified-1"});
+             // Where users are is said when it is sent: text::told().
+             "It will not go up again by itself.", "Do now: canaryctl ack unified-1"});
         add(Notice::Kind::soaked, finishing(),
             {"unified: soaked 3d at 100 %: ready to finish\n", "Everybody is on new.",
              "the watch goes on", "canaryctl finish --reason WHY"});

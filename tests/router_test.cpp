@@ -185,6 +185,21 @@ TEST_SUITE("router") {
         CHECK(has(failure(), "of kind sqlite has no flag column; write function"));
     }
 
+    TEST_CASE("each kind of route says how a person lowers it without canaryd") {
+        using Ways = std::vector<std::string>;
+        Settings settings;
+        Policy policy = metrics_policy();
+        CHECK(route_by_hand(policy, settings).empty());
+        settings.connections["route"] = {"route", "sqlite", "/nowhere/route.db", "", ""};
+        CHECK(route_by_hand(policy, settings) == Ways{"canaryctl rollback --direct rides"});
+        settings.connections["route"] = {"route", "postgres", "", "postgresql:///shop", ""};
+        CHECK(route_by_hand(policy, settings) ==
+              Ways{"select canaryd.rollback('why', 'rides');",
+                   "canaryctl rollback --direct rides --database URL"});
+        policy.name = flagged_route;
+        CHECK(route_by_hand(policy, settings).front() == "select canaryd.rollback('why');");
+    }
+
     TEST_CASE("users stay where they are: 10 % is inside 50 %, and a UUID has one spelling") {
         int on_10 = 0, on_50 = 0;
         for (int i = 0; i < 20'000; ++i) {

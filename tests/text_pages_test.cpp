@@ -59,6 +59,61 @@ TEST_SUITE("text") {
         CHECK(longest_line(text::policy_page(plan(), false)) <= 80);
     }
 
+    TEST_CASE("the way back by hand is shown where it helps, whole, and nowhere else") {
+        const std::string sql = "  select canaryd.rollback('why');\n";
+        const auto by_hand = [](View view) {
+            view.by_hand = {"select canaryd.rollback('why');",
+                            "canaryctl rollback --direct unified-webhook --database URL"};
+            return view;
+        };
+        const auto shown = [&](const View& view) {
+            return has(text::status_page(by_hand(view), Paper{40, false}), sql);
+        };
+        CHECK_FALSE(shown(healthy()));
+        CHECK_FALSE(shown(rolled_back()));
+        View view = healthy();
+        view.router_error = "connection refused";
+        CHECK(shown(view));
+        view = healthy();
+        view.store_trouble = "disk full";
+        CHECK(shown(view));
+        CHECK(has(flat(text::status_page(view)), "Store NOT WRITABLE, nothing rises"));
+        view = rolled_back();
+        view.rollout.applied = Weight{5000};
+        CHECK(shown(view));
+        view = rolled_back();
+        view.router_error = "connection refused";
+        CHECK_FALSE(shown(view));  // everybody is there
+        view.rollout.status = Status::finished;
+        view.rollout.desired = everybody;
+        CHECK_FALSE(shown(view));  // and here there may be nowhere to go back to
+    }
+
+    TEST_CASE("a message says where users are when it is sent, and the way back by hand") {
+        const Notice notice{Notice::Kind::rolled_back, Severity::critical, "ROLLED BACK"};
+        CHECK(text::told(rolled_back(), notice) ==
+              "ROLLED BACK\nUsers are on legacy since 13:59:00 UTC.");
+        View late = rolled_back();
+        late.rollout.applied = Weight{5000};
+        late.served.reset();
+        late.router_error = "connection refused";
+        late.by_hand = {"select canaryd.rollback('why');", "canaryctl rollback --direct x"};
+        const std::string ways =
+            "\nPast canaryd: select canaryd.rollback('why'); or: canaryctl rollback --direct x";
+        CHECK(text::told(late, notice) ==
+              "ROLLED BACK\n0 % is ordered; the router has not confirmed it yet: connection "
+              "refused." +
+                  ways);
+        View blind = healthy();
+        blind.by_hand = late.by_hand;
+        const Notice held{Notice::Kind::blind, Severity::warning, "held at 10 %"};
+        CHECK(text::told(blind, held) == "held at 10 %");
+        blind.router_error = "connection refused";
+        CHECK(text::told(blind, held) == "held at 10 %" + ways);
+        const Notice good{Notice::Kind::promoted, Severity::info, "50 %"};
+        CHECK(text::told(blind, good) == "50 %");
+    }
+
     TEST_CASE("colours come only when asked") {
         CHECK(!has(text::status_page(healthy()), "\x1b"));
         CHECK(has(text::status_page(healthy(), Paper{80, true}), "\x1b[1;32mHEALTHY\x1b[0m"));

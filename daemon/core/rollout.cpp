@@ -36,8 +36,7 @@ void Draft::roll_back(const std::string& why) {
     tell(Notice::Kind::rolled_back, Severity::critical,
          policy.name + ": ROLLED BACK from " + text::weight(next.rolled_back_from) + " to 0 % (" +
              present_step().name + ")\n" + why +
-             "\nUsers are on legacy. It will not go up again by itself.\nDo now: canaryctl ack " +
-             next.id);
+             "\nIt will not go up again by itself.\nDo now: canaryctl ack " + next.id);
 }
 
 void Draft::order_raise(Weight weight) {

@@ -52,20 +52,9 @@ std::string blind_words(const View& view) {
 }
 
 std::string rolled_back_words(const View& view) {
-    const Rollout& rollout = view.rollout;
-    std::string words;
-    if (view.served && view.served->weight > nobody) {
-        words = "Users are NOT all on legacy yet: the router serves " +
-                weight(view.served->weight) + reason_words(view.router_error) + ".";
-    } else if (rollout.applied == nobody) {
-        words = "Users are on legacy since " + time_of_day(rollout.applied_since) + " UTC.";
-    } else {
-        words = "0 % is ordered; the router has not confirmed it yet" +
-                reason_words(view.router_error) + ".";
-    }
-    return words + (rollout.acknowledged_by.empty()
-                        ? " Acknowledge: canaryctl ack"
-                        : " Acknowledged by " + rollout.acknowledged_by + ".");
+    const std::string& by = view.rollout.acknowledged_by;
+    return who_is_back(view) +
+           (by.empty() ? " Acknowledge: canaryctl ack" : " Acknowledged by " + by + ".");
 }
 
 std::string waiting_words(const View& view) {
@@ -141,6 +130,19 @@ std::string way_out(const Hold& hold) {
                    "rollback.";
     }
     return "";
+}
+
+std::string who_is_back(const View& view) {
+    const Rollout& rollout = view.rollout;
+    if (view.served && view.served->weight > nobody) {
+        return "Users are NOT all on legacy yet: the router serves " + weight(view.served->weight) +
+               reason_words(view.router_error) + ".";
+    }
+    if (rollout.applied == nobody) {
+        return "Users are on legacy since " + time_of_day(rollout.applied_since) + " UTC.";
+    }
+    return "0 % is ordered; the router has not confirmed it yet" + reason_words(view.router_error) +
+           ".";
 }
 
 std::string state_word(const View& view) {

@@ -109,7 +109,7 @@ std::string over_page(const View& view, const Paper& paper) {
     const Rollout& rollout = view.rollout;
     const bool finished = rollout.status == Status::finished;
     const TimePoint at = rollout.rolled_back_at.value_or(rollout.changed_at);
-    std::string page = heading(view, paper) + "\n";
+    std::string page = heading(view, paper) + "\n" + way_back_lines(view);
     page += labelled("Why", rollout.reason, paper);
     if (!finished) page += evidence_lines(view, paper) + error_lines(view, paper);
     page += labelled("By",

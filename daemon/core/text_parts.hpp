@@ -69,6 +69,8 @@ std::optional<std::size_t> limit_of(const Policy& policy, const Criterion& crite
 std::string stream_words(const Policy& policy, const Finding& finding);
 /// "12 of 126 requests failed (9.52 %)".
 std::string counts_words(const Policy& policy, const Finding& finding);
+/// Of a rollout that was rolled back: on legacy since when, or why not all of them yet.
+std::string who_is_back(const View& view);
 /// "week4, step 1 of 3".
 std::string step_words(const View& view);
 /// "40m blind, 2h paused"; empty: nothing was lost.
@@ -102,6 +104,8 @@ std::string what_it_takes(const View& view);
 // The parts of a page: text_status.cpp, text_tables.cpp, text_over.cpp.
 std::string over_page(const View& view, const Paper& paper);
 std::string heading(const View& view, const Paper& paper);
+/// way_back() as a block of a page; empty with it.
+std::string way_back_lines(const View& view);
 std::string footing(const View& view, const Paper& paper);
 std::string criteria_table(const View& view, const std::vector<Finding>& found, const Paper& paper);
 std::string segment_table(const View& view, const std::vector<Finding>& found, const Paper& paper);

@@ -200,8 +200,23 @@ std::string heading(const View& view, const Paper& paper) {
            wrap(clean(what_next(view)), paper.width, 0) + "\n";
 }
 
+std::string way_back_lines(const View& view) {
+    const auto ways = way_back(view);
+    if (ways.empty()) return "";
+    // Not wrapped: they are to be copied.
+    std::string lines = "Everybody to legacy past canaryd, by any of:\n";
+    for (const std::string& way : ways) lines += "  " + clean(way) + "\n";
+    return lines + "\n";
+}
+
 std::string asides(const View& view, const Paper& paper) {
     std::string page;
+    if (!view.store_trouble.empty()) {
+        page += labelled("Store",
+                         "NOT WRITABLE, nothing rises; a rollback is carried out all the same: " +
+                             view.store_trouble,
+                         paper);
+    }
     if (view.owed == 0 && !view.notify_error.empty()) {
         page += labelled("Told", "NOT everybody: " + view.notify_error, paper);
     }
@@ -250,7 +265,7 @@ std::string status_page(const View& view, const Paper& asked) {
     if (view.policy.steps.empty()) return clean(view.rollout.name) + "   no policy\n";
     if (view.rollout.over()) return over_page(view, paper);
     const auto found = findings(view);
-    std::string page = heading(view, paper) + "\n";
+    std::string page = heading(view, paper) + "\n" + way_back_lines(view);
     // Every hold has its own line: the second line of the page shows the first one only.
     for (const Hold& hold : view.rollout.holds) {
         const std::string label = hold.name.empty() ? std::string(name(hold.kind)) : hold.name;

@@ -282,6 +282,8 @@ json::object object_of(const View& view, bool with_criteria) {
     }
     object["top_errors"] = std::move(errors);
     object["router_error"] = text_of(view.router_error);
+    object["store_trouble"] = text_of(view.store_trouble);
+    object["by_hand"] = texts(text::way_back(view));
     object["bake"] = bake_of(view);
     object["soak"] =
         json::object{{"seen_s", seconds(rollout.soaked)}, {"of_s", seconds(view.policy.soak)}};

@@ -16,18 +16,40 @@ struct Kind {
     std::string_view connection;
     bool has_flags;  // a column that programs may read instead of asking
     std::shared_ptr<Router> (*make)(const Policy&, const Connection&, Pool, Pool);
+    std::vector<std::string> (*by_hand)(const std::string& name);
 };
 
 std::shared_ptr<Router> on_sqlite(const Policy&, const Connection& connection, Pool pool, Pool) {
     return make_sqlite_router(connection, std::move(pool));
 }
 
+/// Needs no SQL of the file: canaryctl knows it.
+std::vector<std::string> on_sqlite_by_hand(const std::string& name) {
+    return {"canaryctl rollback --direct " + name};
+}
+
+std::vector<std::string> on_postgres_by_hand(const std::string& name) {
+    const std::string route = name == flagged_route ? "" : ", '" + name + "'";
+    return {"select canaryd.rollback('why'" + route + ");",
+            "canaryctl rollback --direct " + name + " --database URL"};
+}
+
 constexpr std::array kinds{
-    Kind{"sql", "sqlite", false, on_sqlite},
-    Kind{"sql", "postgres", true, make_postgres_router},
+    Kind{"sql", "sqlite", false, on_sqlite, on_sqlite_by_hand},
+    Kind{"sql", "postgres", true, make_postgres_router, on_postgres_by_hand},
 };
 
 }  // namespace
+
+std::vector<std::string> route_by_hand(const Policy& policy, const Settings& settings) {
+    const auto connection = settings.connections.find(policy.router.connection);
+    if (connection == settings.connections.end()) return {};
+    for (const Kind& kind : kinds) {
+        if (kind.router == policy.router.kind && kind.connection == connection->second.kind)
+            return kind.by_hand(policy.name);
+    }
+    return {};
+}
 
 std::shared_ptr<Router> make_router(const Policy& policy, const Settings& settings, Pool pool,
                                     Pool history) {

@@ -2,12 +2,21 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "canaryd/ports.hpp"
 #include "canaryd/settings.hpp"
 #include "daemon/async.hpp"
 
 namespace canaryd {
+
+/// The one route that get_webhook_route() and the users' flag column follow: deploy/sql.
+inline constexpr std::string_view flagged_route = "unified-webhook";
+
+/// View::by_hand of the policy's route; empty where the connection is not known.
+std::vector<std::string> route_by_hand(const Policy& policy, const Settings& settings);
 
 /// Orders and reads run on `pool`. What is for people runs on `history`, so that it stands in no
 /// order's way; without one no history is kept. Throws std::invalid_argument when the policy names

@@ -174,6 +174,7 @@ struct Ports {
     std::shared_ptr<MetricSource> source;
     std::shared_ptr<Router> router;
     std::vector<std::shared_ptr<Notifier>> notifiers;  // in the order of Policy::notify
+    std::vector<std::string> by_hand = {};             // View::by_hand
 };
 using PortsMaker = std::function<Ports(const Policy&)>;
 

@@ -86,6 +86,12 @@ std::string explain_maths(const View& view);
 std::string explain_trigger(const View& view, const std::string& trigger);
 /// What a policy will do, for a product owner: `canaryctl check`.
 std::string policy_page(const Policy& policy, bool every_default);
+/// View::by_hand where that is what helps: somebody may be on the canary, and the route does not
+/// follow or the store takes nothing. Else empty.
+std::vector<std::string> way_back(const View& view);
+/// A notice's text as it is sent: with where users are by then after a rollback, and way_back().
+/// Good news stays as it is.
+std::string told(const View& view, const Notice& notice);
 /// The text of the periodic report.
 std::string report(const Rollout& rollout, const Policy& policy, TimePoint now);
 

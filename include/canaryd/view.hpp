@@ -18,6 +18,9 @@ struct View {
     std::optional<TimePoint> served_at;
     std::string route_progress;  // what still follows the route; empty: nothing
     std::string router_error;    // why the newest set or read failed; empty: it did not
+    std::string store_trouble;   // why the store takes nothing; empty: it does
+    // How a person lowers the route without canaryd, the best way first: SQL, commands.
+    std::vector<std::string> by_hand;
     std::optional<TimePoint> peeked_at;
     std::string source_error;
     std::vector<std::string> remarks;  // of the newest look

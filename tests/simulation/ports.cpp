@@ -61,6 +61,7 @@ public:
     }
 
     Async<std::vector<TopError>> top_errors(TimePoint, TimePoint) override {
+        world_.note(Trace::Kind::asked);
         co_return std::vector<TopError>{};
     }
 
@@ -270,6 +271,7 @@ public:
         trace.rollout = message.rollout;
         trace.revision = message.revision;
         trace.what = message.id;
+        trace.text = message.notice.text;
         if (lost) throw std::runtime_error("simulated: no answer after the request");
         co_return Sent{};
     }

@@ -53,10 +53,13 @@ finish: {soak: 30d}
 struct Daemon {
     explicit Daemon(World& world)
         : store(make_store(world)), io(std::make_unique<asio::io_context>(1)) {
-        controller = std::make_unique<
-            Controller>(io->get_executor(), world.clock, *store, [&world](const Policy& policy) {
-            return Ports{make_source(world, policy), make_router(world), {make_notifier(world)}};
-        });
+        controller = std::make_unique<Controller>(io->get_executor(), world.clock, *store,
+                                                  [&world](const Policy& policy) {
+                                                      return Ports{make_source(world, policy),
+                                                                   make_router(world),
+                                                                   {make_notifier(world)},
+                                                                   {"move it by hand"}};
+                                                  });
         asio::co_spawn(*io, controller->run(), or_die);
     }
     ~Daemon() {

@@ -68,6 +68,7 @@ struct Trace {
         sent,          // the notifier delivered
         ambiguous,     // the notifier delivered and said that it did not
         acknowledged,  // a command was answered as done
+        asked,         // the source was asked for the top errors
         crash,
         start
     };
@@ -79,6 +80,7 @@ struct Trace {
     Weight weight;               // desired after the entry, or served after the order
     Weight before;               // served before the order
     std::string what;            // event's name, notice's id
+    std::string text;            // what people read of a notice
     bool refused = false;
     bool source_was_dead = false;  // at that moment
 };
