@@ -231,6 +231,9 @@ def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
     wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
     wait_for("status says so",
              lambda: "all follow the route" in daemon.view()["route_progress"])
+    wait_for("one connection for looks and one for the route are held, none for flags",
+             lambda: daemon.database.value("select count(*) from pg_stat_activity where usename = "
+                                           "'canaryd'", user="postgres") == "2")
     page = daemon.ctl("status", NAME).stdout
     expect("flags: all follow the route" in " ".join(page.split()), "on the page too", page)
     lease = daemon.database.value("select valid_until > now() + interval '40 minutes' "

@@ -195,14 +195,16 @@ Findings check_connection(postgres::Database& database, const postgres::Target& 
         case Way::direct:
             all.push_back({Grade::ok,
                            "connection",
-                           "direct: canaryd holds one, and one more while flags follow",
+                           "direct: canaryd holds two, for looks and for the route, and one more "
+                           "while flags follow; three others where its record is kept here",
                            {}});
             break;
         case Way::session:
             all.push_back({Grade::ok,
                            "connection",
-                           "a pooler in session mode: the daemon keeps one or two of the pool's "
-                           "connections for itself; transaction mode or direct spares them",
+                           "a pooler in session mode: of the pool's connections the daemon keeps "
+                           "two, one more while flags follow, and three others where its record is "
+                           "kept here; transaction mode or direct spares them",
                            {}});
             break;
         case Way::transaction:

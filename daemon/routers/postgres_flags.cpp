@@ -59,6 +59,8 @@ void FlagFollower::run() {
     while (sleep(wait, wait != breath)) {
         try {
             wait = follow() ? breath : Duration{0};
+            // There may be nothing to follow for a week: the connection is one of few.
+            if (wait == Duration{0}) database_.close();
             backoff = least_wait;
         } catch (const std::exception& error) {
             wait = backoff;
