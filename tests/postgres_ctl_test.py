@@ -376,6 +376,67 @@ def what_no_sql_mends_is_named_too(world):
     expect(gone.code == 1 and "is the server up" in gone.out, "no server is a finding", gone)
 
 
+SHOP = """\
+name: shop-v2
+canary: new
+baseline: old
+source:
+  kind: postgres
+  connection: shop
+  query: >-
+    select n as id, service as webhook_name, who as user_id, began as started_at,
+    began as completed_at, began as created_at, 5 as duration_ms, 'success' as status,
+    null::text as error_message, null::text as request_id from shop.calls
+router: {kind: sql, connection: shop}
+steps: [{weight: 100%, bake: 1h}]
+criteria: [{metric: error_rate, below: 1%}]
+triggers: [{name: dead, metric: letters, above: 3, over: 5m, for: 1 of 1 looks}]
+metrics:
+  letters: {query: "select count(*) from letters where at >= $1 and at < $2"}
+notify: [{kind: log}]
+"""
+
+
+def doctor_names_what_a_policys_queries_lack(world):
+    database = migrated(world)
+    database.query("create schema shop; create table shop.calls (n bigint, service text, who text, "
+                   "began timestamptz); create table letters (at timestamptz); "
+                   "alter table letters enable row level security")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shop.yaml"
+        path.write_text(SHOP)
+        sick = on(database, "doctor", "--json", "--policy", path)
+        expect(sick.code == 1, "it cannot work yet", sick)
+        mends = [line for one in findings(sick) for line in one["mend"]]
+        for mend in ("GRANT USAGE ON SCHEMA shop TO canaryd;",
+                     "GRANT SELECT ON shop.calls TO canaryd;",
+                     "GRANT SELECT ON public.letters TO canaryd;"):
+            expect(mend in mends, mend, sick)
+        database.query(" ".join(mends))
+        expect(well(database, "--policy", path, user="owner"), "the mends are all it took")
+        page = on(database, "doctor", "--policy", path, user="canaryd")
+        expect("shop-v2: its metrics can be read, and 1 number" in page.flat, "a sentence", page)
+        expect("get_webhook_route() serves the policy unified-webhook only" in page.flat
+               and "canaryd.on_canary('shop-v2', user)" in page.flat, "who else to ask", page)
+        database.query("select canaryd.on_canary('shop-v2', 'anybody')")
+        checked = ctl("check", path)
+        expect(checked.code == 0 and "canaryd.on_canary('shop-v2', user)" in checked.err,
+               "check says it too", checked)
+        for was, instead, why in (
+                ("who as user_id, ", "", "source.query has no column user_id"),
+                ("from letters", "from nowhere", 'metrics, letters: relation "nowhere" does not'),
+                ("select count(*)", "select count(*), 1", "metrics, letters: the query gives 2")):
+            path.write_text(SHOP.replace(was, instead))
+            ill = on(database, "doctor", "--policy", path, user="canaryd")
+            expect(ill.code == 1 and why in ill.flat, why, ill)
+        path.write_text(SHOP.replace("name: shop-v2", f"name: {NAME}"))
+        page = on(database, "doctor", "--policy", path, user="canaryd")
+        expect("on_canary" not in page.flat, "the one of get_webhook_route()", page)
+        expect("on_canary" not in ctl("check", path).flat, "for check as well")
+    expect(database.value("select count(*) from pg_class where relname = 'canaryd_doctor'") == "0",
+           "nothing is left behind")
+
+
 def doctor_tells_the_kind_of_connection(world):
     database = migrated(world)
     transaction = well(database, user="postgres", bouncer=True)
@@ -601,6 +662,7 @@ TESTS = [
     each_missing_right_is_named_with_its_grant,
     what_is_wrong_is_named_with_sql_that_mends_it,
     what_no_sql_mends_is_named_too,
+    doctor_names_what_a_policys_queries_lack,
     doctor_tells_the_kind_of_connection,
     a_standby_is_refused,
     report_is_one_page_of_twelve_tables,

@@ -74,6 +74,8 @@ int check(const Options& options, const Check& asked) {
                                      options.width > 0 ? options.width : 100);
     }
     note_connections(options, *parsed.policy);
+    const std::string route = route_note(options, *parsed.policy);
+    if (!route.empty()) std::cerr << "note: router: " << escaped(route) << '\n';
     return done;
 }
 

@@ -92,6 +92,9 @@ Settings load_settings(const Options& options);
 std::string policy_path(const Options& options, const std::string& file_or_name);
 /// The file's bytes, at most 1 MiB. Throws Refused with the reason.
 std::string read_file(const std::string& path);
+/// Whom programs ask for a route in PostgreSQL that is not the one of get_webhook_route(); empty
+/// where that is no question, as far as the policy and --config tell.
+std::string route_note(const Options& options, const Policy& policy);
 /// All of a policy's problems, one a line, on stderr.
 void print_problems(const std::vector<Problem>& problems);
 

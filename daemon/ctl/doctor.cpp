@@ -2,6 +2,9 @@
 #include "daemon/ctl/doctor.hpp"
 
 #include <iostream>
+#include <iterator>
+#include <optional>
+#include <utility>
 
 #include "daemon/ctl/database.hpp"
 #include "daemon/log.hpp"
@@ -10,7 +13,7 @@ namespace canaryd::ctl {
 namespace {
 
 struct Doctor {
-    std::string url, role;
+    std::string url, role, policy;
 };
 
 const char* word(Grade grade) {
@@ -56,7 +59,7 @@ void look(Findings& all, const char* subject, Check check) {
 }
 
 Findings examine(postgres::Database& database, const postgres::Target& target,
-                 const std::string& role) {
+                 const std::string& role, const std::optional<Policy>& policy) {
     Findings all;
     try {
         database.open();
@@ -71,7 +74,8 @@ Findings examine(postgres::Database& database, const postgres::Target& target,
         std::move(who.begin(), who.end(), std::back_inserter(all));
         if (there) {
             look(all, "rights", [&] { return check_rights(database, login); });
-            look(all, "rows", [&] { return check_rows(database, login); });
+            look(all, "rows", [&] { return check_rows(database, login, plan_tables); });
+            if (policy) look(all, "policy", [&] { return check_policy(database, login, *policy); });
         }
         look(all, "doors", [&] { return check_doors(database); });
         look(all, "triggers", [&] { return check_triggers(database); });
@@ -119,10 +123,28 @@ void print_document(const postgres::Database& database, const Findings& all, boo
         json::object{{"database", database.name()}, {"good", good}, {"findings", std::move(list)}});
 }
 
+/// The policy whose metrics are looked at as well, if one was named.
+std::optional<Policy> policy_asked(const Options& options, const std::string& named) {
+    if (named.empty()) return std::nullopt;
+    const std::string path = policy_path(options, named);
+    ParsedPolicy parsed = parse_policy(read_file(path), path);
+    if (!parsed.policy) {
+        print_problems(parsed.problems);
+        throw Refused(path + " has mistakes, see above");
+    }
+    if (parsed.policy->source.kind != "postgres") {
+        throw Refused(path + " has no source of kind postgres: there is nothing of it to look at");
+    }
+    return std::move(parsed.policy);
+}
+
 int doctor(const Options& options, const Doctor& asked) {
+    const std::optional<Policy> policy = policy_asked(options, asked.policy);
     const postgres::Target target = database_of(asked.url);
     postgres::Database database([target] { return target; });
-    const Findings all = examine(database, target, asked.role);
+    Findings all = examine(database, target, asked.role, policy);
+    const std::string note = policy ? route_note(options, *policy) : "";
+    if (!note.empty()) all.push_back({Grade::note, "policy", note, {}});
     bool good = true;
     for (const Finding& one : all) good = good && one.grade != Grade::bad;
     if (options.json) {
@@ -145,12 +167,17 @@ void add_doctor(CLI::App& app, const Options& options, int& code) {
                      "whose rights to look at; else the login's that connects, or canaryd's when "
                      "that one owns the schema")
         ->type_name("ROLE");
+    command
+        ->add_option("--policy", asked->policy,
+                     "also what this policy reads: its table or query, and its numbers")
+        ->type_name("FILE|NAME");
     command->footer(
         "Examples:\n  canaryctl doctor --database postgresql://canaryd@db.example/postgres\n"
-        "  canaryctl doctor --json\n\n"
+        "  canaryctl doctor --policy policies/postgres.yaml\n  canaryctl doctor --json\n\n"
         "Looks at the server, the way there (direct, session or transaction pooler), TLS, the\n"
         "clocks, the schema, each right of the daemon's login, what anybody else may do,\n"
-        "triggers and indexes. It changes nothing. Exit codes: 0 canaryd can work here, 1 not.");
+        "triggers and indexes; with --policy at each right that its queries need. It changes "
+        "nothing. Exit codes: 0 canaryd can work here, 1 not.");
     command->callback([&options, &code, asked] { code = doctor(options, *asked); });
 }
 

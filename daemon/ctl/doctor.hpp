@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "canaryd/policy.hpp"
 #include "daemon/postgres.hpp"
 
 namespace canaryd::ctl {
@@ -23,11 +24,21 @@ struct Login {
     std::string name, quoted;  // as it is, and as SQL wants it
 };
 
+/// The tables of the first user's plan that canaryd reads.
+inline const std::vector<std::string> plan_tables{
+    "public.webhook_metrics", "public.migration_status", "public.migration_rollbacks",
+    "public.webhook_dlq"};
+
 // doctor_rights.cpp
 Findings check_login(postgres::Database& database, const Login& login);
 Findings check_rights(postgres::Database& database, const Login& login);
-Findings check_rows(postgres::Database& database, const Login& login);
+/// `tables`: "schema.table", as SQL wants it.
+Findings check_rows(postgres::Database& database, const Login& login,
+                    const std::vector<std::string>& tables);
 Findings check_doors(postgres::Database& database);
+
+// doctor_policy.cpp
+Findings check_policy(postgres::Database& database, const Login& login, const Policy& policy);
 
 // doctor_schema.cpp
 Findings check_schema(postgres::Database& database);

@@ -182,20 +182,19 @@ Findings check_rights(postgres::Database& database, const Login& login) {
     return all;
 }
 
-Findings check_rows(postgres::Database& database, const Login& login) {
+Findings check_rows(postgres::Database& database, const Login& login,
+                    const std::vector<std::string>& tables) {
     const auto rows = database.read(
         "select format('%I.%I', n.nspname, c.relname) from pg_class c "
         "join pg_namespace n on n.oid = c.relnamespace "
         "join pg_roles r on r.rolname = $1 "
-        "where n.nspname = 'public' and c.relname = any ($2) and c.relrowsecurity "
+        "where format('%I.%I', n.nspname, c.relname) = any ($2) and c.relrowsecurity "
         "and not r.rolsuper and not r.rolbypassrls "
         "and not (pg_has_role(r.oid, c.relowner, 'usage') and not c.relforcerowsecurity) "
         "and not exists (select from pg_policy p where p.polrelid = c.oid and p.polpermissive "
         "and p.polcmd in ('*', 'r') and (p.polroles = '{0}' or exists (select from "
         "unnest(p.polroles) one where one <> 0 and pg_has_role(r.oid, one, 'usage')))) order by 1",
-        login.name,
-        std::vector<std::string>{"webhook_metrics", "migration_status", "migration_rollbacks",
-                                 "webhook_dlq"});
+        login.name, tables);
     Findings all;
     for (int row = 0; row < rows.size(); ++row) {
         const std::string table = rows.text(row, 0);

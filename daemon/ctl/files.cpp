@@ -14,6 +14,7 @@
 
 #include "daemon/ctl/ctl.hpp"
 #include "daemon/log.hpp"
+#include "daemon/routers/routers.hpp"
 
 namespace canaryd::ctl {
 namespace {
@@ -67,6 +68,19 @@ std::string read_file(const std::string& path) {
         if (bytes.size() > most_bytes) throw Refused(path + ": is larger than 1 MiB");
     }
     return bytes;
+}
+
+std::string route_note(const Options& options, const Policy& policy) {
+    bool in_postgres =
+        policy.source.kind == "postgres" && policy.router.connection == policy.source.connection;
+    if (!options.config.empty()) {
+        const Settings settings = load_settings(options);
+        const auto found = settings.connections.find(policy.router.connection);
+        if (found != settings.connections.end()) in_postgres = found->second.kind == "postgres";
+    }
+    if (!in_postgres || policy.name == flagged_route) return "";
+    return "get_webhook_route() serves the policy " + std::string(flagged_route) +
+           " only; for this one programs ask canaryd.on_canary('" + policy.name + "', user)";
 }
 
 void print_problems(const std::vector<Problem>& problems) {
