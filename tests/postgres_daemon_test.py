@@ -43,6 +43,7 @@ baseline: wa-webhook-jobs
 source: {kind: postgres, connection: shop}
 router: {kind: sql, connection: shop, readers: both, exposure_lease: 1h}
 steps: [{weight: 10%, bake: 1h}, {weight: 100%, bake: 1h}]
+max_step: 4h
 evaluate_every: 1s
 peek_every: 1s
 settle: 0s
@@ -73,6 +74,10 @@ def of(**how):
     return mark
 
 
+def due_in(seconds):
+    """Its rollout would go to 100 % after so many seconds that were seen."""
+    return of(bake=seconds)
+
 
 class Users(threading.Thread):
     """Requests on both sides, from many users, whenever the database takes them."""
@@ -81,6 +86,7 @@ class Users(threading.Thread):
         super().__init__(daemon=True)
         self.database, self.rows = database, rows
         self.done, self.failing = threading.Event(), threading.Event()
+        self.nameless = threading.Event()  # rows that need no row of `users`
 
     def run(self):
         n = 0
@@ -91,8 +97,9 @@ class Users(threading.Thread):
                     n += 1
                     broken = self.failing.is_set() and service == CANARY
                     status, text = ("error", f"'no route {n % 2}'") if broken else ("success", "null")
-                    rows.append(f"('{service}', '{IDS[n % len(IDS)]}', 'jobs', 100, '{status}', "
-                                f"{text}, 'req-{n}')")
+                    user = "null" if self.nameless.is_set() else f"'{IDS[n % len(IDS)]}'"
+                    rows.append(f"('{service}', {user}, 'jobs', 100, '{status}', {text}, "
+                                f"'req-{n}')")
             with contextlib.suppress(postgres.Error):
                 self.database.query(
                     "insert into webhook_metrics (webhook_name, user_id, agent_type, duration_ms, "
@@ -100,17 +107,22 @@ class Users(threading.Thread):
 
 
 class Daemon:
-    def __init__(self, world, template="ready", store="", policy=POLICY, rows=10):
+    def __init__(self, world, template="ready", store="", policy=POLICY, rows=40, bake=None):
         self.server = world.server
         self.database = world.copy(template)
         if template != "ready":
             self.database.migrate()
         self.folder = Path(tempfile.mkdtemp(prefix="canaryd-"))
         (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder, store=store))
+        self.bake_seconds = bake
+        if bake:
+            policy = policy.replace("10%, bake: 1h", f"10%, bake: {bake}s")
         (self.folder / "unified-webhook.yaml").write_text(policy)
         self.connect_by(self.url())
         self.users = Users(self.database, rows)
         self.running = None
+        self.due = None  # when it would go up by itself if nothing happened
+        self.heard = 0   # how much of the log was looked at
 
     def __enter__(self):
         return self
@@ -133,6 +145,7 @@ class Daemon:
         result = self.ctl("start", str(self.folder / "unified-webhook.yaml"))
         expect(result.returncode == 0, "the rollout starts", result.stdout, result.stderr)
         wait_for("10 % are confirmed", lambda: self.view()["applied"] == 10)
+        self.due = time.monotonic() + (self.bake_seconds or 0)
         self.looks()
 
     def start(self):
@@ -180,6 +193,26 @@ class Daemon:
         path = self.folder / "canaryd.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def told(self, words):
+        """Until people are told that, after what they were told before."""
+        wait_for(f"people are told: {words}", lambda: words in self.log()[self.heard:])
+        self.heard = self.log().index(words, self.heard) + len(words)
+
+    def stays(self):
+        """At 10 %, although it was due to go up meanwhile."""
+        expect(self.bake_seconds, "it would go up")
+        while time.monotonic() < self.due + 4:
+            view = self.view()
+            expect(view["applied"] == 10 and view["step"]["index"] == 0, "nothing rises", view)
+            with contextlib.suppress(postgres.Error):
+                expect(self.database.route()[0] == 1000, "in the row neither")
+            time.sleep(0.2)
+
+    def goes_on(self):
+        """What the fault has held back comes by itself."""
+        self.told("metrics are back")
+        wait_for("what was due comes now", lambda: self.view()["applied"] == 100)
+
     def looks(self):
         """Until two more looks were taken: it sees."""
         before = self.view()["source"]["last_look"]
@@ -190,12 +223,14 @@ class Daemon:
         wait_for(f"it is blind: {why}", lambda: why in self.view()["source"]["error"])
         wait_for("and held", lambda: "blind" in json.dumps(self.view()["holds"]))
         expect(self.view()["desired"] == 10, "nothing moves", self.view())
+        self.told("held at 10 %")
 
     def breaks(self):
         """The canary fails, and everybody goes back."""
         self.users.failing.set()
         wait_for("it rolls back", lambda: self.view()["status"] == "rolled_back"
                  and self.view()["applied"] == 0)
+        self.told("ROLLED BACK from")
         expect(not self.database.on_canary(), "look-ups answer legacy")
         wait_for("the flags follow", lambda: not self.database.flagged())
 
@@ -248,52 +283,67 @@ def a_rollout_moves_users_and_a_breach_moves_them_back(daemon):
     expect("never-shown" not in daemon.log(), "the password is in no line")
 
 
+@due_in(8)
 def a_server_that_is_stopped_blinds_and_comes_back(daemon):
     daemon.server.stop()
     daemon.blind("connect: ")
     expect(daemon.view()["router_error"], "the router says it too", daemon.view())
+    daemon.told("Past canaryd: select canaryd.rollback('why');")
+    page = daemon.ctl("status", NAME).stdout
+    expect("\n  select canaryd.rollback('why');\n" in page, "and so does status", page)
+    daemon.stays()
     daemon.server.start()
-    daemon.looks()
+    daemon.goes_on()
+    page = daemon.ctl("status", NAME).stdout
+    expect("canaryd.rollback" not in page, "until it helps no more", page)
     daemon.breaks()
 
 
+@due_in(8)
 def a_server_that_is_killed_recovers_and_so_does_canaryd(daemon):
     daemon.server.kill()
     daemon.blind("")
+    daemon.stays()
     daemon.server.start()
-    daemon.looks()
+    daemon.goes_on()
     daemon.breaks()
 
 
+@due_in(8)
 def a_frozen_server_does_not_freeze_canaryd(daemon):
     daemon.server.freeze()
     try:
-        wait_for("it is blind", lambda: daemon.view()["source"]["error"])
+        daemon.blind("")
         expect(daemon.ctl("status").returncode not in (1, 2), "status answers")
+        daemon.stays()
     finally:
         daemon.server.thaw()
-    daemon.looks()
+    daemon.goes_on()
     daemon.breaks()
 
 
+@due_in(8)
 def locked_tables_are_no_evidence(daemon):
     with daemon.database.session("postgres") as session:
         session.query("begin; lock table webhook_metrics, users")
         daemon.blind("lock timeout")
+        daemon.stays()
         session.query("commit")
-    daemon.looks()
+    daemon.goes_on()
     daemon.breaks()
 
 
+@due_in(10)
 def a_lost_right_and_a_dropped_column_are_named(daemon):
     daemon.database.query("revoke select on webhook_metrics from canaryd")
     daemon.blind("GRANT SELECT ON webhook_metrics")
     daemon.database.query("grant select on webhook_metrics to canaryd")
-    daemon.looks()
+    daemon.told("metrics are back")
     daemon.database.query("alter table webhook_metrics rename duration_ms to took")
     daemon.blind("duration_ms")
+    daemon.stays()
     daemon.database.query("alter table webhook_metrics rename took to duration_ms")
-    daemon.looks()
+    daemon.goes_on()
     daemon.database.query("revoke execute on function canaryd.served(text) from canaryd")
     wait_for("the router says so", lambda: "canaryctl doctor" in daemon.view()["router_error"])
     daemon.database.query("grant execute on function canaryd.served(text) to canaryd")
@@ -309,6 +359,9 @@ def a_breach_while_only_the_metrics_can_be_read_is_carried_out_when_the_route_ca
     expect(daemon.database.route()[0] == 1000, "the route could not be reached")
     expect(daemon.database.value("select count(*) from migration_rollbacks") == "0",
            "nor their tables")
+    daemon.told("ROLLED BACK from 10 %")
+    daemon.told("Users are NOT all on legacy yet")
+    daemon.told("Past canaryd: select canaryd.rollback('why');")
     daemon.database.file(ROOT / "deploy" / "sql" / "grants.sql")
     wait_for("and lowered when it can", lambda: daemon.database.route()[0] == 0)
     the_rollback_is_in_their_tables(daemon)
@@ -330,7 +383,7 @@ EMERGENCIES = {"by the flag": BY_FLAG, "by a row": BY_ROW,
                "by both": f"begin; {BY_FLAG}; {BY_ROW}; commit"}
 
 
-def emergency(sql, how):
+def emergency(sql, how, role=None):
     """The plan's own way back. `how` the daemon is meanwhile: up, down or restarting."""
     def is_an_operators_rollback(daemon):
         wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
@@ -340,7 +393,10 @@ def emergency(sql, how):
         if how == "restarting":
             starts = threading.Thread(target=daemon.start)
             starts.start()
-        daemon.database.query(sql)
+        if role:
+            daemon.database.query(sql, user="postgres", role=role)
+        else:
+            daemon.database.query(sql)
         expect(not daemon.database.on_canary(), "look-ups answer legacy at once")
         if how == "down":
             daemon.start()
@@ -350,6 +406,7 @@ def emergency(sql, how):
         if BY_ROW in sql:
             history = daemon.ctl("history", NAME).stdout
             expect("support is flooded" in history, "with its reason", history)
+        daemon.told("rolled back past the daemon by")
         daemon.restart()
         expect(daemon.database.route()[0] == 0 and not daemon.database.on_canary(), "for good")
         wait_for("and no flag is left", lambda: not daemon.database.flagged())
@@ -371,17 +428,20 @@ def a_rollback_past_the_daemon_is_an_operators(daemon):
     expect(daemon.database.route()[0] == 0, "and does not rise", daemon.database.route())
 
 
+@due_in(8)
 def connections_that_are_used_up_are_no_evidence(daemon):
     daemon.database.query("alter role canaryd connection limit 0", user="postgres")
     try:
         daemon.cut()
         daemon.blind("too many connections")
+        daemon.stays()
     finally:
         daemon.database.query("alter role canaryd connection limit -1", user="postgres")
-    daemon.looks()
+    daemon.goes_on()
     daemon.breaks()
 
 
+@due_in(10)
 def encryption_that_is_demanded_is_used_and_its_lack_is_named(daemon):
     with daemon.server.only_encrypted("canaryd"):
         daemon.cut()
@@ -393,8 +453,9 @@ def encryption_that_is_demanded_is_used_and_its_lack_is_named(daemon):
         daemon.connect_by(daemon.url() + "?sslmode=disable")
         daemon.cut()
         daemon.blind("no encryption")
+        daemon.stays()
         daemon.connect_by(daemon.url())
-        daemon.looks()
+        daemon.goes_on()
         daemon.breaks()
 
 
@@ -503,6 +564,76 @@ def source_router_and_store_may_be_one_database(daemon):
     expect(daemon.view()["status"] == "rolled_back" and database.route()[0] == 0, "for good")
 
 
+@due_in(20)
+def a_standby_that_only_reads_raises_nobody_and_a_breach_waits_for_a_primary(daemon):
+    with contextlib.closing(daemon.server.standby()) as standby:
+        daemon.connect_by(standby.url(user="canaryd", database=daemon.database.name))
+        daemon.cut()
+        expect(daemon.view()["desired"] == 10, "before it is due", daemon.view())
+        daemon.told("the raise has lapsed")
+        expect("recovery" in daemon.view()["router_error"]
+               or "standby" in daemon.view()["router_error"], "why", daemon.view())
+        expect(daemon.view()["applied"] == 10 and daemon.database.route()[0] == 1000,
+               "nothing rises", daemon.view())
+        daemon.users.failing.set()
+        wait_for("it is decided", lambda: daemon.view()["status"] == "rolled_back")
+        daemon.told("Users are NOT all on legacy yet")
+        daemon.told("Past canaryd: select canaryd.rollback('why');")
+        expect(daemon.database.route()[0] == 1000, "the route could not be written")
+        daemon.connect_by(daemon.url())
+    wait_for("it is carried out by the primary", lambda: daemon.database.route()[0] == 0)
+
+
+SLOW = """
+alter function canaryd.served(text) rename to served_well;
+create function canaryd.served(p_name text)
+returns table (weight integer, revision bigint, by text, reason text, lapsed boolean)
+language sql security definer as
+$$ select one.* from (select pg_sleep(60)) slow, canaryd.served_well(p_name) one $$;
+grant execute on function canaryd.served(text) to canaryd;
+alter table webhook_metrics rename to well;
+create view webhook_metrics as select well.* from (select pg_sleep(60)) slow, well;
+grant select on webhook_metrics to canaryd;
+"""
+QUICK = """
+drop view webhook_metrics;
+alter table well rename to webhook_metrics;
+drop function canaryd.served(text);
+alter function canaryd.served_well(text) rename to served;
+"""
+
+
+@due_in(8)
+def statements_slower_than_their_limit_are_no_evidence(daemon):
+    daemon.database.query(SLOW)
+    wait_for("the router gives up", lambda: "statement timeout" in daemon.view()["router_error"])
+    daemon.blind("statement timeout")
+    daemon.stays()
+    daemon.database.query(QUICK)
+    daemon.goes_on()
+    daemon.breaks()
+
+
+def a_breach_while_only_the_users_are_locked_moves_them_at_once(daemon):
+    wait_for("the flags follow", lambda: daemon.database.flagged() == below(1000))
+    # A row with a user waits for the lock as well, by its foreign key.
+    daemon.users.nameless.set()
+    wait_for("rows without users", lambda: daemon.database.value(
+        f"select count(*) from webhook_metrics where user_id is null and webhook_name = '{CANARY}'")
+        != "0")
+    with daemon.database.session("postgres") as session:
+        session.query("begin; lock table users")
+        daemon.users.failing.set()
+        wait_for("it rolls back", lambda: daemon.view()["status"] == "rolled_back"
+                 and daemon.view()["applied"] == 0)
+        answers = daemon.database.query("select distinct get_webhook_route(id::uuid) from unnest("
+                                        f"array{sorted(below(1000))}) id")
+        expect(answers == [["legacy"]], "look-ups need no user's row", answers)
+        daemon.told("ROLLED BACK from 10 %")
+        wait_for("the flags say why they wait",
+                 lambda: "lock timeout" in daemon.view()["route_progress"])
+        session.query("commit")
+    wait_for("and follow", lambda: not daemon.database.flagged())
 
 
 def a_start_is_refused_until_its_metrics_can_be_read(daemon):
@@ -558,6 +689,9 @@ TESTS = [
     encryption_that_is_demanded_is_used_and_its_lack_is_named,
     a_transaction_pooler_with_one_connection_changes_nothing,
     a_failover_to_a_standby_that_lags_puts_nobody_back,
+    a_standby_that_only_reads_raises_nobody_and_a_breach_waits_for_a_primary,
+    statements_slower_than_their_limit_are_no_evidence,
+    a_breach_while_only_the_users_are_locked_moves_them_at_once,
     a_start_is_refused_until_its_metrics_can_be_read,
 ]
 for words, statement in EMERGENCIES.items():
@@ -565,6 +699,10 @@ for words, statement in EMERGENCIES.items():
         one = emergency(statement, daemon_is)
         one.__name__ = f"the plan's emergency SQL {words}, the daemon {daemon_is}"
         TESTS.append(one)
+    # Supabase's own key: it owns nothing and passes row level security.
+    one = emergency(statement, "up", role="service_role")
+    one.__name__ = f"the plan's emergency SQL {words}, as service_role"
+    TESTS.append(one)
 
 
 def main():
