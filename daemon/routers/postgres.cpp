@@ -38,7 +38,9 @@ std::string mend(const std::string& sqlstate) {
     if (sqlstate == "3F000" || sqlstate == "42883" || sqlstate == "42P01")
         return "; canaryctl migrate --database URL makes it";
     if (sqlstate == "42501") return "; canaryctl doctor names the GRANT that the login lacks";
-    if (sqlstate == "25006") return "; this server only reads: it is a standby";
+    // A transaction that writes cannot even begin there: feature_not_supported.
+    if (sqlstate == "25006" || sqlstate == "0A000")
+        return "; this server only reads: it is a standby";
     return "";
 }
 
