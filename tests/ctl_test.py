@@ -250,12 +250,17 @@ def check_says_what_a_policy_does(world):
                   "What is promised"):
         expect(words in good.flat, f"check says {words}", good)
     expect(all(len(line) <= 80 for line in good.out.splitlines()), "80 columns", good)
+    page, _, hint = good.out.partition("\nWhat your traffic can show")
+    expect(hint == ": canaryctl check shop.yaml --traffic 60/min\n" and not good.err,
+           "without settings: how to learn what a traffic can show", good)
     named = world.ctl("check", "shop", "--config", world.config)
-    expect(named.code == 0 and named.out == good.out, "a name is looked up in policies", named)
+    expect(named.code == 0 and named.out.startswith(page + "\nWhat your traffic can show"),
+           "a name is looked up in policies", named)
     explained = world.ctl("check", "shop.yaml", "--explain")
     expect("confirm_without_baseline" in explained.out, "--explain lists every field", explained)
     parsed = json.loads(world.ctl("check", "shop.yaml", "--json").out)
     expect(parsed["good"] and parsed["name"] == "shop" and not parsed["problems"], "--json", parsed)
+    expect(parsed["plan"] is None, "--json says that no traffic is known", parsed)
     for policy in sorted((ROOT / "policies").glob("*.yaml")):
         result = world.ctl("check", policy)
         expect(result.code == 0, f"{policy.name} passes check", result)
@@ -423,6 +428,27 @@ def plan_measures_legacys_own_table(world):
     by_file = world.ctl("plan", "planned.yaml", "--traffic", world.folder / "past.db")
     expect(by_file.out == result.out, "a file is the same", by_file)
     expect(world.ctl("plan", "planned.yaml").code == 1, "no settings, no table")
+    checked = world.ctl("check", "planned.yaml", "--config", config)
+    expect(checked.code == 0 and checked.out.endswith("\nWhat your traffic can show\n" + result.out),
+           "check says it unasked", checked)
+    document = json.loads(world.ctl("check", "planned.yaml", "--config", config, "--json").out)
+    expect(document["plan"]["measured_over"] == "8d", "--json too", document)
+
+
+def check_needs_no_table(world):
+    lost = world.folder / "lost.yaml"
+    lost.write_text(world.config.read_text() +
+                    f"  past: {{kind: sqlite, path: {world.folder}/lost.db}}\n")
+    hint = "\nWhat your traffic can show: canaryctl check planned.yaml --traffic 60/min\n"
+    result = world.ctl("check", "planned.yaml", "--config", lost)
+    expect(result.code == 0 and result.out.endswith(hint), "a table that is not there", result)
+    expect("traffic can show is not known:" in result.err and "lost.db" in result.err, "says why",
+           result)
+    document = world.ctl("check", "planned.yaml", "--config", lost, "--json")
+    expect(document.code == 0 and json.loads(document.out)["plan"] is None, "--json", document)
+    result = world.ctl("check", "planned.yaml", "--config", world.config)
+    expect(result.code == 0 and result.out.endswith(hint), "settings without the connection", result)
+    expect("is not in" in result.err and "not known" not in result.err, "one note", result)
 
 
 def aa_holds_legacy_against_itself(world):
@@ -764,6 +790,7 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          check_says_what_a_policy_does, check_says_the_first_users_plan_on_a_page,
          check_explain_has_every_field_of_the_reference, check_says_every_mistake_at_once,
          plan_is_honest_about_low_traffic, plan_measures_legacys_own_table,
+         check_needs_no_table,
          aa_holds_legacy_against_itself, start_refuses_a_trigger_that_fires_by_chance,
          init_writes_a_policy_that_passes_check, init_asks_on_a_terminal,
          without_a_daemon_it_is_2_and_says_what_helps,

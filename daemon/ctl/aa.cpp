@@ -190,8 +190,11 @@ int aa(const Options& options, const SelfTestAsked& asked) {
 
 }  // namespace
 
-Past read_past(const Options& options, const Policy& policy, const std::string& file) {
-    const History history = backtest::read_history(policy, reading_of(options, policy, file));
+Past read_past(const Options& options, const Policy& policy, const std::string& file,
+               Duration patience) {
+    backtest::Reading reading = reading_of(options, policy, file);
+    reading.patience = patience;
+    const History history = backtest::read_history(policy, reading);
     if (history.looks <= 0 || history.requests <= 0) {
         throw Refused(history.what + ": no request of the legacy");
     }

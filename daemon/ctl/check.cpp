@@ -10,8 +10,11 @@ namespace {
 struct Check {
     std::string file;
     bool explain = false;
-    std::string traffic;  // empty: nothing is said of it
+    std::string traffic;  // empty: that of the policy's own table, if there is one
 };
+
+/// check is answered while somebody edits: what its own table would say is not worth more.
+constexpr Duration patience = std::chrono::seconds{5};
 
 json::object problem_json(const Problem& problem) {
     return {{"file", problem.file},
@@ -47,16 +50,44 @@ void note_connections(const Options& options, const Policy& policy) {
     for (const NotifySpec& place : policy.notify) note("notify", place.connection);
 }
 
+/// By the stated traffic, else by the policy's own table where the settings name its connection.
+/// Without settings, or offline, check says the rest: nothing that fails here fails it.
+std::optional<Plan> known_plan(const Options& options, const Policy& policy,
+                               const std::string& traffic) {
+    if (!traffic.empty()) return plan_of(options, policy, traffic);
+    try {
+        const Settings settings = load_settings(options);
+        if (!settings.connections.contains(policy.source.connection)) return std::nullopt;
+        return plan_of(options, policy, "", patience);
+    } catch (const std::exception& error) {
+        const std::string why =
+            std::string("note: what legacy's traffic can show is not known: ") + error.what();
+        std::cerr << text::wrap(escaped(why), paper_of(options).width, 2) << '\n';
+        return std::nullopt;
+    }
+}
+
+void print_plan(const Options& options, const Check& asked, const Policy& policy,
+                const std::optional<Plan>& plan) {
+    std::cout << "\nWhat your traffic can show";
+    if (plan) {
+        std::cout << '\n'
+                  << text::plan_page(policy, *plan, options.width > 0 ? options.width : 100);
+    } else {
+        std::cout << ": canaryctl check " << escaped(asked.file) << " --traffic 60/min\n";
+    }
+}
+
 int check(const Options& options, const Check& asked) {
     const std::string path = policy_path(options, asked.file);
     const ParsedPolicy parsed = parse_policy(read_file(path), path);
-    std::optional<Plan> plan;
-    if (parsed.policy && !asked.traffic.empty()) {
-        plan = plan_of(options, *parsed.policy, asked.traffic);
-    }
     if (options.json) {
         json::value document = checked_json(path, parsed);
-        if (plan) document.as_object()["plan"] = plan_json(*parsed.policy, *plan);
+        if (parsed.policy) {
+            const auto plan = known_plan(options, *parsed.policy, asked.traffic);
+            document.as_object()["plan"] =
+                plan ? json::value(plan_json(*parsed.policy, *plan)) : json::value(nullptr);
+        }
         print_json(document);
         return parsed.policy ? done : refused;
     }
@@ -67,15 +98,16 @@ int check(const Options& options, const Check& asked) {
                   << '\n';
         return refused;
     }
-    std::cout << text::policy_page(*parsed.policy, asked.explain);
-    if (plan) {
-        std::cout << "\nWhat your traffic can show\n"
-                  << text::plan_page(*parsed.policy, *plan,
-                                     options.width > 0 ? options.width : 100);
-    }
+    // A traffic that cannot be read is said before anything is printed.
+    const bool stated = !asked.traffic.empty();
+    std::optional<Plan> plan;
+    if (stated) plan = known_plan(options, *parsed.policy, asked.traffic);
+    std::cout << text::policy_page(*parsed.policy, asked.explain) << std::flush;
     note_connections(options, *parsed.policy);
     const std::string route = route_note(options, *parsed.policy);
     if (!route.empty()) std::cerr << "note: router: " << escaped(route) << '\n';
+    if (!stated) plan = known_plan(options, *parsed.policy, "");
+    print_plan(options, asked, *parsed.policy, plan);
     return done;
 }
 
@@ -84,12 +116,17 @@ int check(const Options& options, const Check& asked) {
 void add_check(CLI::App& app, const Options& options, int& code) {
     const auto asked = std::make_shared<Check>();
     CLI::App* command = app.add_subcommand(
-        "check", "what a policy will do, in a page; or every mistake in it, with its place");
+        "check",
+        "what a policy will do and what its traffic can show; or every mistake, with its place");
     command->add_option("policy", asked->file, "a file, or a name in the policies folder")
         ->type_name("FILE|NAME")
         ->required();
     command->add_flag("--explain", asked->explain, "every field with its value, defaults too");
-    command->add_option("--traffic", asked->traffic, "and what that traffic can show, see plan")
+    command
+        ->add_option(
+            "--traffic", asked->traffic,
+            "what that traffic can show, see plan; else the table of the policy's source, where "
+            "the settings name its connection and it is read within 5 s")
         ->type_name("N/min[, AGENT=SHARE…]|FILE");
     command->footer(
         "Examples:\n  canaryctl check policies/checkout.yaml\n"

@@ -72,13 +72,15 @@ struct Past {
     std::vector<SelfTest> tests;  // in the order of the policy's steps
 };
 /// From a file, or with an empty name from the table of the policy's source. Throws with the
-/// reason.
-Past read_past(const Options& options, const Policy& policy, const std::string& file);
+/// reason, and when its rows are not read within `patience`; 0: however long that takes.
+Past read_past(const Options& options, const Policy& policy, const std::string& file,
+               Duration patience = Duration{0});
 /// How often each trigger fired on the history.
 void add_past(const Policy& policy, const Past& past, Plan& plan);
 /// `said`: "N/min[, AGENT=SHARE…]", a file of requests, or empty: the table of the policy's source.
-/// Throws Usage with the mend.
-Plan plan_of(const Options& options, const Policy& policy, const std::string& said);
+/// Throws Usage with the mend. `patience` as of read_past().
+Plan plan_of(const Options& options, const Policy& policy, const std::string& said,
+             Duration patience = Duration{0});
 json::object plan_json(const Policy& policy, const Plan& plan);
 /// Before a rollout: notes of what its traffic cannot show and which assumption breaks, on stderr.
 /// Throws Refused where a trigger would roll back more than one healthy rollout in 100.

@@ -156,7 +156,8 @@ int plan(const Options& options, const PlanAsked& asked) {
 
 }  // namespace
 
-Plan plan_of(const Options& options, const Policy& policy, const std::string& said) {
+Plan plan_of(const Options& options, const Policy& policy, const std::string& said,
+             Duration patience) {
     std::error_code none;
     const bool number = !said.empty() && std::isdigit(static_cast<unsigned char>(said[0])) != 0;
     if (number && !std::filesystem::exists(said, none)) {
@@ -165,7 +166,7 @@ Plan plan_of(const Options& options, const Policy& policy, const std::string& sa
     if (!said.empty() && !std::filesystem::exists(said, none)) {
         throw Usage("--traffic " + as_written(said) + " is no file and no rate; " + traffic_form);
     }
-    const Past past = read_past(options, policy, said);
+    const Past past = read_past(options, policy, said, patience);
     Plan plan = make_plan(policy, past.traffic);
     add_past(policy, past, plan);
     return plan;

@@ -82,6 +82,7 @@ struct Reading {
     std::optional<postgres::Target> database;  // PostgreSQL
     std::string table;                         // of a database; empty: the policy's
     LogRules log;
+    Duration patience{0};  // a database's rows are given up after so long; 0: never
 };
 /// How much of a PostgreSQL table is read: more would say little and ask much of the server.
 inline constexpr Duration newest_of_postgres = std::chrono::hours{24 * 14};

@@ -19,7 +19,17 @@ namespace {
 /// Every row that a reader has, in the order of ids; with `since` those written from then on. Any
 /// database that has a RowReader can be played from.
 History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string& what,
-                  std::optional<TimePoint> since = std::nullopt) {
+                  Duration patience, std::optional<TimePoint> since = std::nullopt) {
+    using Steady = std::chrono::steady_clock;
+    const Steady::time_point begun = Steady::now();
+    std::int64_t rows = 0;
+    const auto give_up_when_late = [&] {
+        constexpr std::int64_t some = 4096;  // a clock is read no more often than this
+        if (patience <= Duration{0} || ++rows % some != 0) return;
+        if (Steady::now() - begun < patience) return;
+        throw BadFile(what + ": not read within " + text::duration(patience) +
+                      "; canaryctl plan takes its time");
+    };
     const std::optional<std::int64_t> first =
         since ? reader.first_id(*since) : std::numeric_limits<std::int64_t>::min();
     if (!first) return std::move(recorder).finish(what);
@@ -28,6 +38,7 @@ History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string
                written.integer < since->time_since_epoch().count();
     };
     reader.read(*first, std::numeric_limits<std::int64_t>::max(), [&](const rows::Row& row) {
+        give_up_when_late();
         if (!is_older(row.created_at)) {
             recorder.add(row, what + ", row " + std::to_string(row.id));
         }
@@ -150,10 +161,12 @@ History read_postgres(const Policy& policy, const Reading& reading) {
     const Policy of_table = with_table(policy, reading);
     Recorder recorder(policy);
     postgres::Database database([&] { return *reading.database; });
+    const Duration statement =
+        reading.patience > Duration{0} ? reading.patience : Duration{std::chrono::minutes{1}};
     try {
         postgres::Transaction snapshot(
             database, postgres::Transaction::Kind::snapshot,
-            {std::chrono::minutes{1}, std::chrono::seconds{1}, std::chrono::minutes{5}});
+            {statement, std::chrono::seconds{1}, std::chrono::minutes{5}});
         rows::pg::Table table = rows::pg::table_of(of_table);
         table = rows::pg::checked(table, of_table, snapshot.run(rows::pg::columns(table)));
         rows::PostgresReader reader(snapshot, table, recorder.rules());
@@ -163,7 +176,7 @@ History read_postgres(const Policy& policy, const Reading& reading) {
             database.name() + ", " +
             (of_table.source.query.empty() ? "table " + of_table.source.table : "the query") +
             ", its newest " + text::duration(newest_of_postgres);
-        return read_rows(reader, recorder, what, now - newest_of_postgres);
+        return read_rows(reader, recorder, what, reading.patience, now - newest_of_postgres);
     } catch (const BadFile&) {
         throw;
     } catch (const postgres::Error& error) {
@@ -180,7 +193,8 @@ History read_sqlite(const Policy& policy, const Reading& reading) {
         const rows::sql::Table table = rows::sql::table_of(of_table);
         sqlite::Database database(reading.from, sqlite::Mode::read_only);
         rows::SqliteReader reader(database, table, recorder.rules());
-        return read_rows(reader, recorder, reading.from + ", table " + of_table.source.table);
+        return read_rows(reader, recorder, reading.from + ", table " + of_table.source.table,
+                         reading.patience);
     } catch (const sqlite::Error& error) {
         std::string mend = "; the table's columns are in daemon/sources/README.md";
         if (error.cannot_open() || error.no_shared_memory()) {
