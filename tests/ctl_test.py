@@ -375,22 +375,24 @@ triggers:
 """
 
 
-def past(world, name, days, failing, per_user=1):
-    """Legacy's requests, one every 30 s; every n-th fails, `per_user` in a row of the same user."""
+def past(world, name, days, failing, outage=range(0)):
+    """Legacy's requests, one every 30 s; every n-th fails, and all of the outage."""
     path = world.folder / name
     begin = 1_767_225_600_000
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.executescript(SCHEMA)
         rows = []
-        for i in range(days * 2880):
+        for i in range(int(days * 2880)):
             at = begin + i * 30_000
-            failed = failing and (i * 7919) % failing < per_user
+            failed = (i * 7919) % failing == 0 or i in outage
             user = f"user-{i * 31 % 997}"
             rows.append(("old", user, at, at + 100, 100, "error" if failed else "success", at))
         database.executemany(
             "insert into webhook_metrics (webhook_name, user_id, started_at, completed_at, "
             "duration_ms, status, created_at) values (?,?,?,?,?,?,?)", rows)
-    return path
+    config = world.folder / f"{name}.yaml"
+    config.write_text(world.config.read_text() + f"  past: {{kind: sqlite, path: {path}}}\n")
+    return config
 
 
 def plan_is_honest_about_low_traffic(world):
@@ -418,10 +420,7 @@ def plan_is_honest_about_low_traffic(world):
 
 
 def plan_measures_legacys_own_table(world):
-    past(world, "past.db", 8, 250)
-    config = world.folder / "past.yaml"
-    config.write_text(world.config.read_text() +
-                      f"  past: {{kind: sqlite, path: {world.folder}/past.db}}\n")
+    config = past(world, "past.db", 8, 250)
     result = world.ctl("plan", "planned.yaml", "--config", config)
     expect(result.code == 0 and "as legacy had in 8d" in result.out, "measured", result)
     expect("0.4 %" in result.out, "at legacy's own rate", result)
@@ -452,7 +451,7 @@ def check_needs_no_table(world):
 
 
 def aa_holds_legacy_against_itself(world):
-    config = world.folder / "past.yaml"
+    config = world.folder / "past.db.yaml"
     result = world.ctl("aa", "planned.yaml", "--config", config)
     expect(result.code == 0 and "The assumptions hold." in result.out, "a good legacy", result)
     counts = world.folder / "counts.csv"
@@ -475,8 +474,20 @@ def aa_holds_legacy_against_itself(world):
     expect(missing.code == 1 and "nowhere.csv" in missing.err, "no history", missing)
 
 
+def start_notes_what_legacy_breaks_itself(world):
+    config = world.folder / "past.db.yaml"
+    good = world.ctl("start", "planned.yaml", "--config", config)
+    expect(good.code == 2 and "against itself" not in good.err, "a good legacy, no daemon", good)
+    # A tenth of eight days is too little to tell 0.4 % from 0.2 %, a half is not.
+    (world.folder / "tight.yaml").write_text(PLANNED.format(below="0.2%", floor=5))
+    tight = world.ctl("start", "tight.yaml", "--config", config)
+    said = " ".join(tight.err.split())
+    expect(tight.code == 2 and "note: legacy against itself, 50 % as the canary: errors" in said and
+           "Set a limit above what legacy does" in said, "noted, not refused", tight)
+
+
 def start_refuses_a_trigger_that_fires_by_chance(world):
-    config = world.folder / "past.yaml"
+    config = world.folder / "past.db.yaml"
     (world.folder / "eager.yaml").write_text(PLANNED.format(below="1%", floor=1))
     refused = world.ctl("start", "eager.yaml", "--config", config)
     expect(refused.code == 1 and "trigger burst would fire on a healthy canary" in refused.err,
@@ -486,6 +497,26 @@ def start_refuses_a_trigger_that_fires_by_chance(world):
     expect(accepted.code == 2 and "trigger burst" in accepted.err, "accepted, no daemon", accepted)
     planned = world.ctl("start", "planned.yaml", "--config", config)
     expect(planned.code == 2 and "trigger burst" not in planned.err, "a floor mends it", planned)
+
+
+def start_refuses_a_trigger_that_fired_on_legacy(world):
+    """Twenty minutes of failures in eight days: by chance it never fires."""
+    (world.folder / "steady.yaml").write_text(PLANNED.format(below="3%", floor=10))
+    quiet = world.ctl("start", "steady.yaml", "--config", world.folder / "past.db.yaml")
+    expect(quiet.code == 2 and "trigger burst" not in quiet.err, "quiet by chance", quiet)
+    config = past(world, "burst.db", 8, 250, outage=range(9000, 9040))
+    refused = world.ctl("start", "steady.yaml", "--config", config)
+    expect(refused.code == 1 and "trigger burst would fire on a healthy canary" in refused.err and
+           "on legacy's own history it fired 1 time, first Sun 4 Jan" in refused.err,
+           "refused by the history", refused)
+
+
+def start_refuses_nothing_by_half_a_day(world):
+    config = past(world, "short.db", 0.5, 250)
+    result = world.ctl("start", "eager.yaml", "--config", config)
+    said = " ".join(result.err.split())
+    expect(result.code == 2 and "note: trigger burst would fire on a healthy canary" in said,
+           "a note, and on to the daemon", result)
 
 
 # --- With a daemon -------------------------------------------------------------------------------
@@ -791,7 +822,9 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          check_explain_has_every_field_of_the_reference, check_says_every_mistake_at_once,
          plan_is_honest_about_low_traffic, plan_measures_legacys_own_table,
          check_needs_no_table,
-         aa_holds_legacy_against_itself, start_refuses_a_trigger_that_fires_by_chance,
+         aa_holds_legacy_against_itself, start_notes_what_legacy_breaks_itself,
+         start_refuses_a_trigger_that_fires_by_chance,
+         start_refuses_a_trigger_that_fired_on_legacy, start_refuses_nothing_by_half_a_day,
          init_writes_a_policy_that_passes_check, init_asks_on_a_terminal,
          without_a_daemon_it_is_2_and_says_what_helps,
          nothing_has_been_started_yet, two_daemons_on_one_store, start_begins_a_rollout,

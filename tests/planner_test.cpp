@@ -408,6 +408,46 @@ TEST_SUITE("planner") {
         }
     }
 
+    TEST_CASE("what fired on legacy's history counts for each step as long as it lasts") {
+        Policy policy = plain_policy();
+        policy.soak = 30 * 24h;
+        Trigger burst;
+        burst.name = "burst";
+        burst.over = 5min;
+        burst.at_least = 1000;
+        Trigger letters;
+        letters.name = "letters";
+        letters.kind = Trigger::Kind::number;
+        policy.triggers = {burst, letters};
+        const TimePoint first{480'000h};
+        std::vector<SelfTest> tests(3);
+        for (SelfTest& test : tests) test.triggers.resize(2);
+        tests[0].triggers[0] = {1, 3, first + 2h};  // what legacy shared is no firing
+        tests[2].triggers[0] = {2, 0, first};
+        const Traffic traffic = stated_traffic(policy, 60, {});
+        Plan plan = make_plan(policy, traffic);
+        CHECK_FALSE(plan.triggers[0].too_eager());
+        add_past(policy, tests, 14 * 24h, plan);
+        // Half a time in the week at 10 %, twice 30/14 times in the soak at 100 %.
+        CHECK(*plan.triggers[0].replayed == doctest::Approx(1 * 7.0 / 14 + 2 * 30.0 / 14));
+        CHECK(plan.triggers[0].fired == 3);
+        CHECK(plan.triggers[0].fired_at == first);
+        CHECK(plan.triggers[0].too_eager());
+        const std::vector<std::string> eager = text::eager_triggers(policy, plan);
+        REQUIRE(eager.size() == 1);
+        CHECK_MESSAGE(eager[0].find("it fired 3 times, first ") != std::string::npos, eager[0]);
+        // No record has what a query would have said.
+        CHECK_FALSE(plan.triggers[1].replayed.has_value());
+        const std::string page = text::plan_page(policy, plan, 100);
+        CHECK_MESSAGE(page.find("not counted: letters (it asks your database") != std::string::npos,
+                      page);
+        CHECK_MESSAGE(page.find("without the peeks between them: burst") == std::string::npos,
+                      page);
+        policy.triggers[0].needed = policy.triggers[0].looks = 1;
+        CHECK(text::plan_page(policy, plan, 100).find("without the peeks between them: burst") !=
+              std::string::npos);
+    }
+
     TEST_CASE("low traffic is told what it cannot prove, and what would") {
         const Policy policy = plain_policy();
         const Plan plan = make_plan(policy, stated_traffic(policy, 2, {}));

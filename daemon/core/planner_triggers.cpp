@@ -149,6 +149,12 @@ double firings_at(const Policy& policy, const Traffic& traffic, std::size_t whic
     return sum;
 }
 
+/// How long a healthy rollout is at a step.
+Duration stay_at(const Policy& policy, std::size_t step) {
+    const Duration bake = policy.steps[step].bake;
+    return step + 1 == policy.steps.size() ? std::max(bake, policy.soak) : bake;
+}
+
 }  // namespace
 
 bool TriggerPlan::too_eager() const {
@@ -160,7 +166,7 @@ TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size
     TriggerPlan plan;
     plan.name = trigger.name;
     if (trigger.kind == Trigger::Kind::number) {
-        plan.why = "how its query's number varies is not known";
+        plan.why = "it asks your database, whose answers are in no record";
         return plan;
     }
     if (trigger.kind == Trigger::Kind::off_weight) {
@@ -174,8 +180,7 @@ TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size
     double sum = 0;
     for (std::size_t i = 0; i < policy.steps.size(); ++i) {
         const Step& step = policy.steps[i];
-        const bool last = i + 1 == policy.steps.size();
-        const Duration stays = last ? std::max(step.bake, policy.soak) : step.bake;
+        const Duration stays = stay_at(policy, i);
         if (!trigger.each_segment) {
             sum += firings_at(policy, traffic, which, 1, step, stays);
             continue;
@@ -186,6 +191,25 @@ TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size
     }
     plan.per_rollout = sum;
     return plan;
+}
+
+void add_past(const Policy& policy, const std::vector<SelfTest>& tests, Duration measured,
+              Plan& plan) {
+    for (std::size_t i = 0; i < plan.triggers.size(); ++i) {
+        TriggerPlan& trigger = plan.triggers[i];
+        if (policy.triggers[i].kind == Trigger::Kind::number) continue;
+        double expected = 0;
+        for (std::size_t step = 0; step < tests.size(); ++step) {
+            const TriggerTest& test = tests[step].triggers[i];
+            expected += static_cast<double>(test.fired) * minutes_of(stay_at(policy, step)) /
+                        minutes_of(measured);
+            trigger.fired += test.fired;
+            if (test.first && (!trigger.fired_at || *test.first < *trigger.fired_at)) {
+                trigger.fired_at = test.first;
+            }
+        }
+        trigger.replayed = expected;
+    }
 }
 
 }  // namespace canaryd

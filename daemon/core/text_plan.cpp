@@ -198,12 +198,14 @@ std::string trigger_lines(const Policy& policy, const Plan& plan, const Paper& p
     if (plan.triggers.empty()) return "";
     std::vector<std::string> quiet;
     std::vector<std::string> unknown;
+    std::vector<std::string> peeking;  // fires between looks too, which the history does not play
     std::string page;
     const auto line = [&](const std::string& words) {
         page += "  " + wrap(clean(words), paper.width - 2, 4) + "\n";
     };
     for (std::size_t i = 0; i < plan.triggers.size(); ++i) {
         const TriggerPlan& trigger = plan.triggers[i];
+        if (trigger.replayed && policy.triggers[i].at_peeks()) peeking.push_back(trigger.name);
         if (trigger.too_eager()) {
             line(trigger.name + ": " +
                  rollouts(std::max(trigger.per_rollout.value_or(0), trigger.replayed.value_or(0))) +
@@ -215,7 +217,10 @@ std::string trigger_lines(const Policy& policy, const Plan& plan, const Paper& p
         }
     }
     if (!quiet.empty()) line(list(quiet) + ": below 1 in 100 rollouts");
-    if (!unknown.empty()) line("not known: " + list(unknown));
+    if (!unknown.empty()) line("not counted: " + list(unknown));
+    if (!peeking.empty()) {
+        line("on legacy's history at looks only, without the peeks between them: " + list(peeking));
+    }
     return "\nFires on a healthy canary by chance\n" + page;
 }
 

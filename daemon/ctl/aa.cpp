@@ -201,28 +201,9 @@ Past read_past(const Options& options, const Policy& policy, const std::string& 
     Past past;
     past.traffic = measured_traffic(policy, history);
     for (const Step& step : policy.steps) {
-        if (step.weight < everybody) past.tests.push_back(self_test(policy, history, step.weight));
+        past.tests.push_back(self_test(policy, history, step.weight));
     }
     return past;
-}
-
-void add_past(const Policy& policy, const Past& past, Plan& plan) {
-    const double measured = static_cast<double>(past.traffic.measured.count());
-    for (std::size_t i = 0; i < plan.triggers.size(); ++i) {
-        TriggerPlan& trigger = plan.triggers[i];
-        if (policy.triggers[i].kind == Trigger::Kind::number) continue;
-        double expected = 0;
-        for (std::size_t step = 0; step < past.tests.size(); ++step) {
-            const TriggerTest& test = past.tests[step].triggers[i];
-            expected += static_cast<double>(test.fired) *
-                        static_cast<double>(policy.steps[step].bake.count()) / measured;
-            trigger.fired += test.fired;
-            if (test.first && (!trigger.fired_at || *test.first < *trigger.fired_at)) {
-                trigger.fired_at = test.first;
-            }
-        }
-        trigger.replayed = expected;
-    }
 }
 
 void add_aa(CLI::App& app, const Options& options, int& code) {

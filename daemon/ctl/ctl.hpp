@@ -66,7 +66,8 @@ backtest::Reading reading_of(const Options& options, const Policy& policy, const
 
 // --- the planner (plan.cpp, aa.cpp) -----------------------------------------------------------
 
-/// What legacy's history says: its traffic, and what acted on it at each step below 100 %.
+/// What legacy's history says: its traffic, and what acted on it at each step; at 100 % everybody
+/// plays the canary, with nothing beside it.
 struct Past {
     Traffic traffic;
     std::vector<SelfTest> tests;  // in the order of the policy's steps
@@ -75,8 +76,6 @@ struct Past {
 /// reason, and when its rows are not read within `patience`; 0: however long that takes.
 Past read_past(const Options& options, const Policy& policy, const std::string& file,
                Duration patience = Duration{0});
-/// How often each trigger fired on the history.
-void add_past(const Policy& policy, const Past& past, Plan& plan);
 /// `said`: "N/min[, AGENT=SHARE…]", a file of requests, or empty: the table of the policy's source.
 /// Throws Usage with the mend. `patience` as of read_past().
 Plan plan_of(const Options& options, const Policy& policy, const std::string& said,

@@ -168,7 +168,7 @@ Plan plan_of(const Options& options, const Policy& policy, const std::string& sa
     }
     const Past past = read_past(options, policy, said, patience);
     Plan plan = make_plan(policy, past.traffic);
-    add_past(policy, past, plan);
+    add_past(policy, past.tests, past.traffic.measured, plan);
     return plan;
 }
 
@@ -184,12 +184,16 @@ void preflight(const Options& options, const Policy& policy, bool accept_false_r
         return;
     }
     Plan plan = make_plan(policy, past->traffic);
-    add_past(policy, *past, plan);
+    add_past(policy, past->tests, past->traffic.measured, plan);
     for (const std::string& gap : text::plan_gaps(policy, plan)) note(gap);
-    if (!past->tests.empty()) {
-        for (const auto& warning : text::self_test_warnings(policy, past->tests.front())) {
-            note("legacy against itself: " + warning);
+    // What breaks at one weight breaks at those above it: the first that does is said.
+    for (const SelfTest& test : past->tests) {
+        const std::vector<std::string> warnings = text::self_test_warnings(policy, test);
+        for (const std::string& warning : warnings) {
+            note("legacy against itself, " + text::weight(test.weight) +
+                 " as the canary: " + warning);
         }
+        if (!warnings.empty()) break;
     }
     const std::vector<std::string> eager = text::eager_triggers(policy, plan);
     // A few hours say too little of a day to refuse anything by.

@@ -88,13 +88,6 @@ Served read(postgres::Database& database, const std::string& name) {
     });
 }
 
-void check(const Order& order) {
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max() - 1;
-    const bool good = order.weight >= nobody && order.weight <= everybody && !order.name.empty() &&
-                      order.revision <= most;
-    if (!good) throw std::invalid_argument("an order needs a name and a weight from 0 to 100 %");
-}
-
 class PostgresRouter : public Router {
 public:
     PostgresRouter(const Policy& policy, const Connection& connection, Pool pool, Pool history)
@@ -115,7 +108,7 @@ public:
     }
 
     Async<> set(Order order) override {
-        check(order);
+        check_order(order);
         auto work = [order = std::move(order), readers = readers_](postgres::Database& database) {
             canaryd::set(database, order, readers);
         };

@@ -1,6 +1,7 @@
 #include "daemon/routers/routers.hpp"
 
 #include <array>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -40,6 +41,13 @@ constexpr std::array kinds{
 };
 
 }  // namespace
+
+void check_order(const Order& order) {
+    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max() - 1;
+    const bool good = order.weight >= nobody && order.weight <= everybody && !order.name.empty() &&
+                      order.revision <= most;
+    if (!good) throw std::invalid_argument("an order needs a name and a weight from 0 to 100 %");
+}
 
 std::vector<std::string> route_by_hand(const Policy& policy, const Settings& settings) {
     const auto connection = settings.connections.find(policy.router.connection);

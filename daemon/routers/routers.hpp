@@ -18,6 +18,10 @@ inline constexpr std::string_view flagged_route = "unified-webhook";
 /// View::by_hand of the policy's route; empty where the connection is not known.
 std::vector<std::string> route_by_hand(const Policy& policy, const Settings& settings);
 
+/// For routers: throws std::invalid_argument when the order has no name, or a weight or a revision
+/// that no row can hold.
+void check_order(const Order& order);
+
 /// Orders and reads run on `pool`. What is for people runs on `history`, so that it stands in no
 /// order's way; without one no history is kept. Throws std::invalid_argument when the policy names
 /// an unknown kind or connection.

@@ -218,20 +218,13 @@ private:
     ino_t inode_ = 0;
 };
 
-void check(const Order& order) {
-    constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max() - 1;
-    const bool good = order.weight >= nobody && order.weight <= everybody && !order.name.empty() &&
-                      order.revision <= most;
-    if (!good) throw std::invalid_argument("an order needs a name and a weight from 0 to 100 %");
-}
-
 class SqliteRouter : public Router {
 public:
     SqliteRouter(const Connection& connection, Pool pool)
         : file_(std::make_shared<RouteFile>(connection.path)), pool_(std::move(pool)) {}
 
     Async<> set(Order order) override {
-        check(order);
+        check_order(order);
         auto call = [file = file_, order = std::move(order)] { file->set(order); };
         co_await run_blocking(pool_, std::move(call));
     }

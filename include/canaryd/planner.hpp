@@ -15,6 +15,7 @@
 
 #include "canaryd/analysis.hpp"
 #include "canaryd/policy.hpp"
+#include "canaryd/self_test.hpp"
 
 namespace canaryd {
 
@@ -156,8 +157,8 @@ struct TriggerPlan {
     /// estimate; nullopt: unknown, `why` says why.
     std::optional<double> per_rollout;
     std::string why;
-    /// The same on legacy's own history, a part of the users as the canary and the rest beside it;
-    /// nullopt: there is none.
+    /// The same on legacy's own history, a part of the users as the canary and the rest beside it,
+    /// at 100 % all of them; at looks only. nullopt: there is no history, or not of this trigger.
     std::optional<double> replayed;
     std::int64_t fired = 0;             // so often in that history
     std::optional<TimePoint> fired_at;  // the first time
@@ -189,6 +190,13 @@ double chance_to_find(const Policy& policy, const Traffic& traffic, const Watch&
 /// are independent. Own derivation. An upper estimate: windows that overlap are told apart only
 /// partly.
 TriggerPlan trigger_plan(const Policy& policy, const Traffic& traffic, std::size_t trigger);
+
+/// Puts into the plan how often each trigger fired on legacy's history: `tests` has one for each of
+/// the policy's steps, each over `measured`. A firing counts as often as the step is longer than
+/// the history; the last step lasts until the soak is over. Triggers on a query's number are left
+/// out: the records do not have it.
+void add_past(const Policy& policy, const std::vector<SelfTest>& tests, Duration measured,
+              Plan& plan);
 
 namespace text {
 /// The plan in words, on one screen: what needs a change first. No newline is missing or too many.
