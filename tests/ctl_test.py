@@ -404,6 +404,16 @@ def plan_is_honest_about_low_traffic(world):
         expect(words in result.out, f"plan says {words}", result)
     expect(all(len(line) <= 100 for line in result.out.splitlines()), "100 columns", result)
     expect(len(result.out.splitlines()) <= 50, "one screen", result)
+    mix = (", farmer=30%, insurance=20%, jobs=15%, marketplace=12%, property=8%, rides=7%, "
+           "support=5%, waiter=3%")
+    for traffic in ("0.02", "0.2", "2", "60", "3000"):
+        for agents in ("", mix, ", farmer=70%, insurance=29%"):
+            whole = world.ctl("plan", ROOT / "policies" / "unified-webhook.yaml", "--traffic",
+                              f"{traffic}/min{agents}")
+            expect(whole.code == 0 and len(whole.out.splitlines()) <= 50,
+                   f"eight agents at {traffic}/min{agents} are one screen", whole)
+            expect(agents != mix or traffic == "0.02" or "agent rides" in whole.out,
+                   "each agent has a row where agents differ", whole)
     again = world.ctl("plan", "planned.yaml", "--traffic", "2/min")
     expect(again.out == result.out, "the same again", again)
     checked = world.ctl("check", "planned.yaml", "--traffic", "2/min")

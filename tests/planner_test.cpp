@@ -9,6 +9,7 @@
 
 #include "canaryd/planner.hpp"
 #include "daemon/core/draft.hpp"
+#include "tests/story.hpp"
 #include "tests/vectors.hpp"
 
 using namespace canaryd;
@@ -69,10 +70,10 @@ public:
         ledger_ = begin_phase(policy_, new_ledger(policy_), at_, true);
         verdict_ = {};
     }
-    void look(Duration length, const std::vector<Flow>& flows) {
+    Look drawn(TimePoint from, Duration length, const std::vector<Flow>& flows) {
         Look look;
-        look.from = at_;
-        look.to = at_ += length;
+        look.from = from;
+        look.to = from + length;
         const double minutes = static_cast<double>(length.count()) / 60'000;
         for (const Flow& flow : flows) {
             Tally tally;
@@ -87,9 +88,15 @@ public:
             if (flow.who == Population::canary && flow.segment.empty()) {
                 tally.bursts = {Burst{failed, failed}};
             }
+            const std::int64_t users = std::min(tally.requests, policy_.segment_users);
+            while (std::ssize(tally.new_users) < users) tally.new_users.push_back(++users_);
             look.on_time.push_back(std::move(tally));
         }
-        verdict_ = judge(policy_, ledger_, look);
+        return look;
+    }
+    void look(Duration length, const std::vector<Flow>& flows) {
+        verdict_ = judge(policy_, ledger_, drawn(at_, length, flows));
+        at_ += length;
         ledger_ = verdict_.ledger;
     }
     /// True as soon as `done` is, after at most `time`.
@@ -109,10 +116,26 @@ private:
     }
     const Policy& policy_;
     std::mt19937_64 random_;
+    std::uint64_t users_ = 0;  // every request is another user's
     TimePoint at_;
     Ledger ledger_;
     Verdict verdict_;
 };
+
+/// The canary's total of the segments that were drawn.
+Tally total_of(const std::vector<Tally>& drawn) {
+    Tally total;
+    total.events.resize(1);
+    for (const Tally& tally : drawn) {
+        if (tally.who != Population::canary) continue;
+        const Count& failed = tally.events[0];
+        total.requests += tally.requests;
+        total.events[0].raw += failed.raw;
+        for (const InBlock& first : failed.first) total.events[0].first.push_back(first);
+    }
+    total.bursts = {Burst{total.events[0].raw, total.events[0].raw}};
+    return total;
+}
 
 bool rolled_back(const Verdict& verdict) {
     return verdict.decision == Decision::rollback;
@@ -331,15 +354,64 @@ TEST_SUITE("planner") {
             traffic.healthy = {rate};
             const Plan plan = make_plan(policy, traffic);
             Rollouts simulated(policy, seed++);
+            const auto never = [](const Verdict&) { return false; };
             int proven = 0;
+            int later = 0;
             for (int i = 0; i < rollouts; ++i) {
                 simulated.begin();
-                simulated.within(168h, 42h, {{"", per_minute / 10, rate}},
-                                 [](const Verdict&) { return false; });
+                simulated.within(168h, 42h, {{"", per_minute / 10, rate}}, never);
                 proven += simulated.verdict().proven ? 1 : 0;
+                simulated.within(336h, 42h, {{"", per_minute / 10, rate}}, never);
+                later += simulated.verdict().proven ? 1 : 0;
             }
-            check_share(proven, plan.steps[0].proofs[0].by_bake, std::to_string(per_minute));
-            CHECK(plan.steps[0].extends == doctest::Approx(1 - plan.steps[0].proofs[0].by_bake));
+            const ProofPlan& proof = plan.steps[0].proofs[0];
+            REQUIRE(plan.steps[0].max_step == 504h);
+            check_share(proven, proof.by_bake, std::to_string(per_minute));
+            check_share(later, proof.by_max_step, std::to_string(per_minute) + " in three weeks");
+        }
+    }
+
+    TEST_CASE("a healthy rollout is extended beyond its bake as often as planned") {
+        Policy policy = plain_policy({"jobs", "rides"});
+        policy.steps[1].weight = Weight{1100};  // the second step is another one, no more
+        policy.warm_up = policy.settle = 0s;
+        policy.evaluate_every = 42h;
+        unsigned seed = 51;
+        // Most wait for their proof; for both; most for the requests of one agent.
+        for (const auto& [per_minute, rides] :
+             {std::pair{3.0, 0.05}, {6.0, 0.0085}, {40.0, 0.00125}}) {
+            Traffic traffic = stated_traffic(policy, per_minute, {1 - rides, rides});
+            traffic.healthy = {0.005};
+            const StepPlan planned = make_plan(policy, traffic).steps[0];
+            Rollouts simulated(policy, seed++);
+            int extended = 0;
+            int promoted = 0;
+            for (int i = 0; i < rollouts; ++i) {
+                test::Story story(policy);
+                story.start().confirm();
+                const auto raised_after = [&](int looks) {
+                    for (int look = 0; look < looks && story.rollout.step == 0; ++look) {
+                        event::Looked looked;
+                        looked.look =
+                            simulated.drawn(story.now, policy.evaluate_every,
+                                            {{"jobs", 0.1 * per_minute * (1 - rides), 0.005},
+                                             {"rides", 0.1 * per_minute * rides, 0.005},
+                                             {"", 0.9 * per_minute, 0.005, Population::baseline}});
+                        looked.look.on_time.push_back(total_of(looked.look.on_time));
+                        story.now = looked.look.to;
+                        story.happens(looked);
+                        story.confirm();
+                    }
+                    return story.rollout.step == 1;
+                };
+                extended += raised_after(4) ? 0 : 1;
+                promoted += raised_after(8) ? 1 : 0;
+            }
+            check_share(extended, planned.extends, std::to_string(per_minute) + " a minute");
+            // By max_step it is raised at any look that proves it, not only at the last one.
+            const double by_max_step = planned.proofs[0].by_max_step;
+            const double chance = 3.3 * std::sqrt(by_max_step * (1 - by_max_step) / rollouts);
+            CHECK(static_cast<double>(promoted) / rollouts >= by_max_step - chance - 1e-3);
         }
     }
 

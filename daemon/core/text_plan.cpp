@@ -1,6 +1,7 @@
 // What a policy can show at a traffic, in words: `canaryctl plan`, `check --traffic`, `start`.
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "canaryd/planner.hpp"
 #include "daemon/core/text_parts.hpp"
@@ -74,9 +75,9 @@ void head_rows(Table& table, const Plan& plan, std::size_t from, std::size_t to)
     table.row(std::move(times));
 }
 
-void found_row(Table& table, const Plan& plan, std::size_t from, std::size_t to,
-               const std::string& label, std::size_t scope, std::size_t watch) {
-    std::vector<std::string> cells{label};
+std::vector<std::string> found_cells(const Plan& plan, std::size_t from, std::size_t to,
+                                     std::size_t scope, std::size_t watch) {
+    std::vector<std::string> cells;
     for (std::size_t i = from; i < to; ++i) {
         const StepPlan& step = plan.steps[i];
         const Smallest& found = step.scopes[scope].found[watch];
@@ -84,6 +85,11 @@ void found_row(Table& table, const Plan& plan, std::size_t from, std::size_t to,
                      {shows_hour(step) ? rate_cell(found.hour) : "",
                       shows_day(step) ? rate_cell(found.day) : "", rate_cell(found.bake)});
     }
+    return cells;
+}
+
+void found_row(Table& table, const std::string& label, std::vector<std::string> cells) {
+    cells.insert(cells.begin(), label);
     table.row(std::move(cells));
 }
 
@@ -97,16 +103,40 @@ std::size_t quietest(const Plan& plan) {
     return least;
 }
 
-/// Every segment has the same traffic, as when it was not said.
-bool all_alike(const Plan& plan) {
-    const auto& shares = plan.traffic.segments;
-    return std::all_of(shares.begin(), shares.end(),
-                       [&](double share) { return std::abs(share - shares.front()) < 1e-9; });
+/// A row for each segment; the largest group that has the same answer shares the last row.
+void segment_rows(Table& table, const Policy& policy, const Plan& plan, std::size_t from,
+                  std::size_t to, std::size_t watch) {
+    std::map<std::vector<std::string>, std::vector<std::size_t>> alike;
+    for (std::size_t scope = 1; scope <= policy.segments.size(); ++scope) {
+        alike[found_cells(plan, from, to, scope, watch)].push_back(scope);
+    }
+    const auto most = std::max_element(
+        alike.begin(), alike.end(),
+        [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+    const std::size_t together = most->second.size();
+    const std::size_t quiet = quietest(plan);
+    std::size_t shown = 0;
+    for (std::size_t scope = 1; scope <= policy.segments.size(); ++scope) {
+        std::vector<std::string> cells = found_cells(plan, from, to, scope, watch);
+        if (together > 1 && cells == most->first) continue;
+        if (++shown > segments_down && scope != quiet) continue;
+        found_row(table, "    " + policy.segment + " " + policy.segments[scope - 1],
+                  std::move(cells));
+    }
+    if (together < 2) return;
+    const std::string which = together == policy.segments.size()
+                                  ? "each " + policy.segment
+                                  : "the other " + std::to_string(together);
+    found_row(table, "    " + which, most->first);
 }
 
 std::string found_tables(const Policy& policy, const Plan& plan, const Paper& paper) {
     std::string page;
     const std::size_t quiet = quietest(plan);
+    const auto& shares = plan.traffic.segments;
+    const bool alike = std::all_of(shares.begin(), shares.end(), [&](double share) {
+        return std::abs(share - shares.front()) < 1e-9;
+    });
     for (std::size_t from = 0; from < plan.steps.size(); from += steps_across) {
         const std::size_t to = std::min(from + steps_across, plan.steps.size());
         std::string columns = "l";
@@ -114,18 +144,15 @@ std::string found_tables(const Policy& policy, const Plan& plan, const Paper& pa
         Table table(columns);
         head_rows(table, plan, from, to);
         for (std::size_t watch = 0; watch < plan.watches.size(); ++watch) {
-            found_row(table, plan, from, to, "  " + watch_words(policy, plan.watches[watch]), 0,
-                      watch);
-            if (quiet > 0 && all_alike(plan)) {
-                found_row(table, plan, from, to, "    each " + policy.segment, quiet, watch);
-                continue;
-            }
-            for (std::size_t scope = 1; scope <= policy.segments.size(); ++scope) {
-                // One criterion shows every segment; of the others the quietest is the worst.
-                const bool shown = watch == 0 ? scope <= segments_down : scope == quiet;
-                if (!shown && scope != quiet) continue;
-                found_row(table, plan, from, to,
-                          "    " + policy.segment + " " + policy.segments[scope - 1], scope, watch);
+            found_row(table, "  " + watch_words(policy, plan.watches[watch]),
+                      found_cells(plan, from, to, 0, watch));
+            if (quiet == 0) continue;
+            // One criterion shows every segment; of the others the quietest is the worst.
+            if (watch == 0 || alike) {
+                segment_rows(table, policy, plan, from, to, watch);
+            } else {
+                found_row(table, "    " + policy.segment + " " + policy.segments[quiet - 1],
+                          found_cells(plan, from, to, quiet, watch));
             }
         }
         page += (page.empty() ? "" : "\n") + table.draw(paper);
@@ -249,7 +276,7 @@ std::string ways_out(const StepPlan& step, const ProofPlan& proof) {
     if (proof.by_max_step >= sure_chance) {
         return words + " would; without it the step is extended, which costs nothing but time";
     }
-    return words + " would; in " + percent(1 - proof.by_max_step) + " of cases max_step (" +
+    return words + " would; in " + percent(1 - proof.by_max_step) + " max_step (" +
            duration(step.max_step) + ") ends first: held, and asks";
 }
 
@@ -257,6 +284,7 @@ std::string ways_out(const StepPlan& step, const ProofPlan& proof) {
 
 std::vector<std::string> plan_gaps(const Policy& policy, const Plan& plan) {
     std::vector<std::string> gaps;
+    std::string quiet;
     for (const StepPlan& step : plan.steps) {
         for (const ProofPlan& proof : step.proofs) {
             if (proof.by_bake >= sure_chance) continue;
@@ -269,16 +297,19 @@ std::vector<std::string> plan_gaps(const Policy& policy, const Plan& plan) {
                                "; a limit above what legacy does, or a margin over legacy");
                 continue;
             }
-            gaps.push_back(who + " is proven by the end of the bake in " + percent(proof.by_bake) +
-                           " of cases only: " + ways_out(step, proof));
+            gaps.push_back(who + " is proven by the bake's end in " + percent(proof.by_bake) +
+                           " of cases: " + ways_out(step, proof));
         }
-        if (!step.quiet.empty()) {
-            gaps.push_back("in " + step.name + " " + list(step.quiet) +
-                           (step.quiet.size() == 1 ? " has" : " have") + " fewer than " +
-                           number(policy.segment_requests) +
-                           " requests in a bake: the step extends and asks; a longer bake, fewer "
-                           "segment_seen.requests or if_not: ignore");
-        }
+        if (step.quiet.empty()) continue;
+        const bool all = step.quiet.size() == policy.segments.size();
+        quiet += (quiet.empty() ? "" : "; ") + step.name + " " +
+                 (all ? "every " + policy.segment : list(step.quiet));
+    }
+    if (!quiet.empty()) {
+        gaps.push_back("fewer than " + number(policy.segment_requests) +
+                       " requests in a bake: " + quiet +
+                       ". Such a step extends and asks; a longer bake, fewer "
+                       "segment_seen.requests or if_not: ignore would not");
     }
     return gaps;
 }
