@@ -103,6 +103,70 @@ TEST_SUITE("peers") {
         CHECK(seen_by_kayenta(60, 0.010, 200) <= 4);
     }
 
+    TEST_CASE("Kayenta: 0.3 % against 0.2 % in 60 points, and its solver is not modelled") {
+        // Of 2,000 requests each. The solver would miss most of it in the last unit.
+        std::vector<int> seen;
+        for (const double unit : {100.0, 1.0, 0.01}) {
+            Random random(60);
+            const auto points = [&](double rate) {
+                std::vector<double> values(60);
+                for (double& value : values) {
+                    value = unit * static_cast<double>(random.poisson(2000 * rate)) / 2000;
+                }
+                return values;
+            };
+            seen.push_back(0);
+            for (int i = 0; i < 300; ++i) {
+                const auto canary = points(0.003);
+                const auto baseline = points(0.002);
+                seen.back() += classify({}, canary, baseline).label == Label::high ? 1 : 0;
+            }
+        }
+        canaryd::check_share(seen[0], 300, 28 / 30.0, std::sqrt(28 * 2 / 900.0 / 30));
+        CHECK(seen[1] == seen[0]);
+        CHECK(seen[2] == seen[0]);
+    }
+
+    TEST_CASE("Kayenta: a rise counts from the allowed ratio of means on") {
+        const std::vector<double> baseline{1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9};
+        std::vector<double> canary = baseline;
+        for (double& value : canary) value *= 3;
+        KayentaMetric metric;
+        CHECK(classify(metric, canary, baseline).label == Label::high);
+        metric.allowed_increase = 3.1;
+        CHECK(classify(metric, canary, baseline).label == Label::pass);
+        metric.allowed_increase = 2.9;
+        CHECK(classify(metric, canary, baseline).label == Label::high);
+        metric.critical = true;
+        metric.critical_increase = 3.1;
+        CHECK_FALSE(classify(metric, canary, baseline).critical);
+        metric.critical_increase = 2.9;
+        CHECK(classify(metric, canary, baseline).critical);
+        // Without a mean there is no ratio, and the test is waived.
+        metric.allowed_increase = 1000;
+        CHECK(classify(metric, canary, std::vector<double>(10, 0.0)).label == Label::high);
+        metric.direction = Direction::decrease;
+        CHECK(classify(metric, canary, baseline).label == Label::pass);
+        metric.allowed_decrease = 0.4;
+        CHECK(classify(metric, baseline, canary).label == Label::low);
+        metric.allowed_decrease = 0.3;
+        CHECK(classify(metric, baseline, canary).label == Label::pass);
+    }
+
+    TEST_CASE("Kayenta: an outlier that is kept may hide a rise in the ratio of means") {
+        std::vector<double> baseline(200);
+        for (std::size_t i = 0; i < baseline.size(); ++i) {
+            baseline[i] = 1 + 0.001 * static_cast<double>(i);
+        }
+        std::vector<double> canary = baseline;
+        for (double& value : canary) value *= 2;
+        baseline.back() = 100'000;
+        KayentaMetric metric;
+        CHECK(classify(metric, canary, baseline).label == Label::pass);
+        metric.remove_outliers = true;
+        CHECK(classify(metric, canary, baseline).label == Label::high);
+    }
+
     TEST_CASE("Kayenta: no data, holes and outliers") {
         KayentaMetric metric;
         metric.critical = true;

@@ -22,11 +22,13 @@ constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr int week = 2016;  // looks of five minutes
 
-/// Weeks in 2,000 in which a rule acts although each look fails by chance alone.
+constexpr int weeks = 1000;
+
+/// Weeks of these in which a rule acts although each look fails by chance alone.
 template <class Acts>
 int weeks_lost(double chance, Acts acts) {
     int lost = 0;
-    for (int trial = 0; trial < 2000; ++trial) {
+    for (int trial = 0; trial < weeks; ++trial) {
         Random random(static_cast<std::uint64_t>(trial));
         auto rule = acts();
         bool out = false;
@@ -79,6 +81,21 @@ TEST_SUITE("peers") {
         CHECK_FALSE(above({0, 0}, 0.01));
     }
 
+    TEST_CASE("a threshold of 1 % at 0.5 % errors: 6.5 % of windows of 300 requests break it") {
+        constexpr int windows = 20'000;
+        const auto broken = [](std::int64_t requests) {
+            Random random(static_cast<std::uint64_t>(requests));
+            int count = 0;
+            for (int i = 0; i < windows; ++i) {
+                const Count window{requests, random.poisson(0.005 * static_cast<double>(requests))};
+                count += above(window, 0.01) ? 1 : 0;
+            }
+            return count;
+        };
+        canaryd::check_share(broken(300), windows, 0.0656);
+        CHECK(broken(15'000) == 0);
+    }
+
     TEST_CASE("three in a row are three in a row") {
         InARow rule(3);
         for (const bool breached : {true, true, false, true, true})
@@ -87,14 +104,26 @@ TEST_SUITE("peers") {
     }
 
     TEST_CASE("a week of checks ends cumulative counters, and rows much less often") {
-        canaryd::check_share(weeks_lost(0.0005, flagger_counter(1)), 2000, 0.635);
-        canaryd::check_share(weeks_lost(0.001, flagger_counter(5)), 2000, 0.054);
-        canaryd::check_share(weeks_lost(0.005, flagger_counter(5)), 2000, 0.972);
-        canaryd::check_share(weeks_lost(0.005, flagger_counter(10)), 2000, 0.552);
-        canaryd::check_share(weeks_lost(0.01, flagger_counter(20)), 2000, 0.544);
-        canaryd::check_share(weeks_lost(0.005, in_a_row(2)), 2000, 0.049);
-        canaryd::check_share(weeks_lost(0.01, in_a_row(2)), 2000, 0.181);
-        canaryd::check_share(weeks_lost(0.01, in_a_row(3)), 2000, 0.002);
+        struct Lost {
+            double chance;
+            double once, of_5, of_10, of_20;  // by a counter of so many failed checks
+            double two, three, five;          // by so many in a row
+        };
+        constexpr Lost all[] = {{0.0005, 0.635, 0.004, 0, 0, 0.0005, 2.5e-7, 0},
+                                {0.001, 0.867, 0.054, 0, 0, 0.002, 2e-6, 0},
+                                {0.005, 1, 0.972, 0.552, 0.004, 0.049, 2.5e-4, 0},
+                                {0.01, 1, 1, 0.996, 0.544, 0.181, 0.002, 2e-7}};
+        const auto check = [](int lost, double want) { canaryd::check_share(lost, weeks, want); };
+        for (const Lost& row : all) {
+            CAPTURE(row.chance);
+            check(weeks_lost(row.chance, flagger_counter(1)), row.once);
+            check(weeks_lost(row.chance, flagger_counter(5)), row.of_5);
+            check(weeks_lost(row.chance, flagger_counter(10)), row.of_10);
+            check(weeks_lost(row.chance, flagger_counter(20)), row.of_20);
+            check(weeks_lost(row.chance, in_a_row(2)), row.two);
+            check(weeks_lost(row.chance, in_a_row(3)), row.three);
+            check(weeks_lost(row.chance, in_a_row(5)), row.five);
+        }
     }
 
     // --- Flagger --------------------------------------------------------------------------------
