@@ -13,8 +13,8 @@ namespace canaryd::http {
 namespace {
 
 /// A query parameter as a whole number in [least, most].
-std::uint64_t number(const Request& request, std::string_view name, std::uint64_t otherwise,
-                     std::uint64_t least, std::uint64_t most) {
+std::uint64_t number_of(const Request& request, std::string_view name, std::uint64_t otherwise,
+                        std::uint64_t least, std::uint64_t most) {
     const std::string written = request.parameter(name);
     const bool given = std::any_of(request.head.query.begin(), request.head.query.end(),
                                    [&](const auto& pair) { return pair.first == name; });
@@ -81,8 +81,8 @@ View view_or_refuse(const Controller& controller, const std::string& rollout) {
 
 Async<Reply> serve_status(Controller& controller, Request request) {
     text::Paper paper;
-    paper.width = static_cast<int>(number(request, "width", 80, 40, 200));
-    paper.colour = number(request, "colour", 0, 0, 1) == 1;
+    paper.width = static_cast<int>(number_of(request, "width", 80, 40, 200));
+    paper.colour = number_of(request, "colour", 0, 0, 1) == 1;
     const std::string rollout = request.parameter("rollout");
     const Health health = controller.health();
     std::vector<View> views;
@@ -163,8 +163,8 @@ Async<Reply> serve_route(Controller& controller, Request request) {
 
 Async<Reply> serve_journal(Controller& controller, Request request) {
     constexpr std::uint64_t last = 9'000'000'000'000'000'000;
-    const std::uint64_t after = number(request, "after", 0, 0, last);
-    const auto limit = static_cast<std::size_t>(number(request, "limit", 100, 1, 1000));
+    const std::uint64_t after = number_of(request, "after", 0, 0, last);
+    const auto limit = static_cast<std::size_t>(number_of(request, "limit", 100, 1, 1000));
     const bool of_all = request.rollout.empty();
     // The journal is by id; a name stands for its newest rollout.
     const std::string id =
