@@ -1,7 +1,9 @@
 // The controller's inside, shared by its files: controller.cpp decides, controller_start.cpp
-// begins, controller_loops.cpp watches, steers and tells, controller_view.cpp shows.
+// begins, controller_loops.cpp watches and steers, controller_tell.cpp tells, controller_view.cpp
+// shows.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -142,7 +144,7 @@ struct Controller::Impl {
     // controller_view.cpp
     [[nodiscard]] View view_of(const Entry& entry) const;
 
-    // controller_loops.cpp
+    // controller_loops.cpp and controller_tell.cpp
     Async<> watch(std::shared_ptr<Entry> entry);
     Async<> steer(std::shared_ptr<Entry> entry);
     Async<> tell(std::shared_ptr<Entry> entry, std::shared_ptr<Channel> channel);
@@ -163,11 +165,14 @@ struct Controller::Impl {
 std::optional<std::uint64_t> followed_by(const Served& served, const Rollout& rollout);
 /// One a line.
 std::string all_of(const std::vector<Problem>& problems);
-
 /// What the route row remembers and the store does not, if anything.
 std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
                                                        const Rollout& rollout);
 
+/// How long to wait after one more failure.
+inline Duration doubled(Duration backoff, Duration most) {
+    return std::min(2 * backoff, most);
+}
 /// The longest time that one call of the store may take.
 inline constexpr Duration store_limit = std::chrono::seconds{20};
 /// Who acts when nobody asked.

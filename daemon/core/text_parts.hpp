@@ -101,6 +101,15 @@ std::string finding_odds(const View& view, const Finding& finding);
 /// or nothing is running. judge() itself is asked.
 std::string what_it_takes(const View& view);
 
+// The pages of a policy: text_policy.cpp, text_fields.cpp.
+inline constexpr int page_width = 80;
+/// "failed requests (errors and timeouts)"
+std::string event_words(const Criterion& criterion);
+/// Who is read by whom: "get_webhook_route()", … as the router's kind has it.
+const char* readers_words(const std::optional<Readers>& readers);
+/// Every field and its value, a line each; nothing is cut.
+std::string every_field(const Policy& policy);
+
 // The parts of a page: text_status.cpp, text_tables.cpp, text_over.cpp.
 std::string over_page(const View& view, const Paper& paper);
 std::string heading(const View& view, const Paper& paper);

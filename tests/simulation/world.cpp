@@ -150,9 +150,10 @@ private:
         drain();
     }
 
-    /// Nothing will happen any more: over, served as wanted, and everybody was told.
+    /// Nothing will happen any more: over, served as wanted, and everybody was told. A history is
+    /// kept after that, whenever its database can be reached.
     bool idle() const {
-        if (world_.durable.empty() || !world_.owed.empty()) return false;
+        if (world_.durable.empty() || !world_.owed.empty() || world_.plan.history) return false;
         const Rollout& rollout = world_.durable.back().rollout;
         return rollout.over() && rollout.applied == rollout.desired &&
                world_.run.served.weight == rollout.desired;
