@@ -120,7 +120,7 @@ bool public_crosses(const Source& source, const std::string& include) {
     }
     // Each may use those before it: arrows never point back.
     static const Strings order{"policy", "routing",  "settings", "evidence", "other_counts",
-                               "dedup",  "analysis", "planner",  "rollout",  "self_test",
+                               "dedup",  "analysis", "rollout",  "self_test", "planner",
                                "view",   "text",     "ports",    "lease",    "controller"};
     const auto place = [](const std::string& header) {
         for (std::size_t i = 0; i < order.size(); ++i) {
