@@ -62,7 +62,7 @@ notify: [{kind: log}]
 """
 # The whole ladder while one waits; the first step long enough to look at it.
 QUICK = (POLICY.replace("steps: [{weight: 10%, bake: 1h}, {weight: 100%, bake: 1h}]",
-                        "steps: [{name: week4, weight: 10%, bake: 10s}, {name: week5, weight: 50%, "
+                        "steps: [{name: week4, weight: 10%, bake: 20s}, {name: week5, weight: 50%, "
                         "bake: 2s}, {name: week6, weight: 100%, bake: 2s}]\nmax_step: 1h")
          .replace("soak: 2h", "soak: 5s"))
 IN_POSTGRES = "store: {kind: postgres, connection: shop}\n"
@@ -511,9 +511,9 @@ def users_who_were_drawn_are_taken_over_and_nobody_is_sent_back(daemon):
     drawn = {row[0] for row in database.query("select user_id from canaryd.drawn")}
     sides = [database.on_canary()]
     expect(sides[0] == drawn and len(drawn) == len(IDS) / 10, "the drawn tenth is the canary")
-    wait_for("the row is canaryd's", lambda: database.query(
-        "select managed, by, readers from canaryd.route") == [["t", "canaryd", "column"]])
-    expect(database.route()[0] == 1000, "and nothing moved", database.route())
+    wait_for("the row is canaryd's, and nothing moved", lambda: database.query(
+        "select managed, by, readers, weight from canaryd.route")
+        == [["t", "canaryd", "column", "1000"]])
     said = database.fails("select * from assign_users_to_unified_webhook(60)")
     expect("canaryctl promote" in said, "a raise past it is refused with the command to use", said)
 
@@ -542,7 +542,8 @@ def an_operators_lower_number_stays_theirs(daemon):
     daemon.breaks()
 
 
-@of(store=IN_POSTGRES, policy=QUICK.replace("50%, bake: 2s", "50%, bake: 10m"), rows=100)
+@of(store=IN_POSTGRES, rows=100,
+    policy=QUICK.replace("bake: 20s", "bake: 2s").replace("50%, bake: 2s", "50%, bake: 10m"))
 def source_router_and_store_may_be_one_database(daemon):
     database = daemon.database
     wait_for("the second step", lambda: daemon.view()["applied"] == 50)
