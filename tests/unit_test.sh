@@ -54,6 +54,26 @@ is_noticed() {  # a unit with a mistake in it is not clean: the check can fail
     fails verified canaryd-broken.service
 }
 
+# What deploy/install puts where, into a folder of ours.
+installs() {
+    local etc=$work/root/etc
+    echo certificate >"$work/server.crt"
+    DESTDIR=$work/root "$root/deploy/install" --postgres "$work/server.crt" &&
+        cmp "$root/deploy/postgres.yaml" "$etc/canaryd/canaryd.yaml" &&
+        cmp "$root/policies/unified-webhook.yaml" "$etc/canaryd/policies/unified-webhook.yaml" &&
+        cmp "$work/server.crt" "$etc/canaryd/database.crt" &&
+        [ "$(stat -c %a "$etc/credstore")" = 700 ] && [ -x "$work/root/usr/bin/canaryd" ]
+}
+keeps_what_is_there() {
+    echo "log_level: debug" >"$work/root/etc/canaryd/canaryd.yaml"
+    DESTDIR=$work/root "$root/deploy/install" --postgres &&
+        grep -qx "log_level: debug" "$work/root/etc/canaryd/canaryd.yaml"
+}
+names_its_secrets() {  # each credential of the settings, and no other
+    diff <(grep -o 'credential: [a-z_]*' "$root/deploy/postgres.yaml" | cut -d' ' -f2 | sort) \
+        <(sed -n 's/^LoadCredential=\([a-z_]*\):.*/\1/p' "$root/deploy/credentials.conf" | sort)
+}
+
 check "systemd finds nothing to say about canaryd.service" verified canaryd.service
 check "systemd finds nothing to say about canaryd.socket" verified canaryd.socket
 check "systemd finds nothing to say about canaryd-failed.service" verified canaryd-failed.service
@@ -79,6 +99,9 @@ users_made() {
     grep -q '^canaryd:' "$work/users/etc/passwd" &&
         grep -q '^canaryd-operators:.*:canaryd$' "$work/users/etc/group"
 }
+check "deploy/install puts programs, settings, policy and certificate in their places" installs
+check "and a file that is there stays as it is" keeps_what_is_there
+check "its drop-in names every secret of the settings" names_its_secrets
 if [ "$(id -u)" = 0 ]; then
     check "the user and the operators' group are made, and the user is a member" users_made
 else
