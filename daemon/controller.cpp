@@ -219,11 +219,15 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
         co_await with_deadline(clock, store_limit, "committing",
                                store.commit(event, transition, owed));
     } catch (const StoreReadOnly& error) {
-        if (store_trouble.empty()) {
-            log(Level::critical, std::string("the store cannot be written: ") + error.what(),
+        const bool news = store_trouble.empty();
+        store_trouble = error.what();
+        if (news) {
+            // No message can be owed now, so that the log says how to go back by hand.
+            const Notice notice{Notice::Kind::held, Severity::critical,
+                                "the store cannot be written: " + store_trouble};
+            log(Level::critical, text::told(view_of(*entry), notice),
                 {{"CANARYD_ROLLOUT", transition.next.id}});
         }
-        store_trouble = error.what();
         trouble = std::current_exception();
     } catch (const LeaseLost&) {
         // Nothing was committed, and whoever acts now knows better what to lower.

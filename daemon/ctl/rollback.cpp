@@ -218,7 +218,10 @@ int say_when_served(const Options& options, const std::string& id) {
     const std::string trouble = string_of(view, "router_error");
     std::cout << "0 % is ordered and kept trying, but not read back yet"
               << (trouble.empty() ? "" : ": " + escaped(trouble)) << '\n'
-              << "Past the daemon: canaryctl rollback --direct NAME\n";
+              << "Past the daemon, by any of:\n";
+    for (const json::value& way : view.as_object().at("by_hand").as_array()) {
+        std::cout << "  " << escaped(std::string(way.as_string())) << '\n';
+    }
     return refused;
 }
 
