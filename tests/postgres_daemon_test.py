@@ -589,7 +589,7 @@ def a_standby_that_only_reads_raises_nobody_and_a_breach_waits_for_a_primary(dae
     wait_for("it is carried out by the primary", lambda: daemon.database.route()[0] == 0)
 
 
-SLOW = """
+SLOWED_DOWN = """
 alter function canaryd.served(text) rename to served_well;
 create function canaryd.served(p_name text)
 returns table (weight integer, revision bigint, by text, reason text, lapsed boolean)
@@ -600,7 +600,7 @@ alter table webhook_metrics rename to well;
 create view webhook_metrics as select well.* from (select pg_sleep(60)) slow, well;
 grant select on webhook_metrics to canaryd;
 """
-QUICK = """
+AS_BEFORE = """
 drop view webhook_metrics;
 alter table well rename to webhook_metrics;
 drop function canaryd.served(text);
@@ -610,12 +610,12 @@ alter function canaryd.served_well(text) rename to served;
 
 @due_in(8)
 def statements_slower_than_their_limit_are_no_evidence(daemon):
-    daemon.database.query(SLOW)
+    daemon.database.query(SLOWED_DOWN)
     wait_for("the router gives up", lambda: "no answer within" in daemon.view()["router_error"]
              or "statement timeout" in daemon.view()["router_error"])
     daemon.blind("statement timeout")
     daemon.stays()
-    daemon.database.query(QUICK)
+    daemon.database.query(AS_BEFORE)
     daemon.goes_on()
     daemon.breaks()
 
