@@ -273,7 +273,7 @@ TEST_SUITE("planner") {
         const Watch watch = watches_of(policy, traffic).front();
         unsigned seed = 61;
         for (const auto& [rate, time] :
-             {std::pair{0.02, Duration{180min}}, {0.015, Duration{450min}}}) {
+             {std::pair{0.02, Duration{180min}}, {0.015, Duration{600min}}}) {
             Rollouts simulated(policy, seed++);
             int found = 0;
             for (int i = 0; i < rollouts; ++i) {

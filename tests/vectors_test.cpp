@@ -23,13 +23,14 @@ Duration time_of(const Row& row, const char* minutes) {
     return Duration{std::llround(number(row.at(minutes)) * 60'000)};
 }
 
-/// The policy with one limit that a sequence of ledger_single.csv is about; nothing warms up.
+/// The policy with one limit that a sequence of ledger_single.csv is about; nothing warms up, and
+/// an alarm changes no evidence.
 Policy single_limit(const Row& row) {
     Policy policy;
     policy.name = policy.canary = "new";
     policy.steps = {{"all", everybody, Duration{1}}};
     policy.soak = time_of(row, "H_min");
-    policy.warm_up = Duration{0};
+    policy.warm_up = policy.confirm_without_baseline = Duration{0};
     policy.criteria = {{"errors", "error_rate", Signal{}, number(row.at("p0"))}};
     policy.false_rollback = number(row.at("alpha"));
     policy.dispersion.limits = number(row.at("phi"));
