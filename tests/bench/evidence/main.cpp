@@ -35,7 +35,10 @@ int main(int argc, char** argv) {
     Options options;
     options.threads = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
     bool only_robustness = false;
-    app.add_option("--runs", options.runs, "healthy rollouts of each kind; 2000 takes hours")
+    bool only_thresholds = false;
+    int healthy_only = 0;
+    app.add_option("--runs", options.runs,
+                   "healthy rollouts of each kind; 2000 takes hours, see --healthy-only")
         ->capture_default_str()
         ->check(CLI::Range(1, 100'000));
     app.add_option("--faults", options.faults, "rollouts of each fault")
@@ -45,20 +48,32 @@ int main(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::Range(1, 256));
     app.add_flag("--robustness", only_robustness, "the robustness runs only");
+    app.add_flag("--thresholds", only_thresholds, "plain thresholds on a healthy service only");
+    app.add_option("--healthy-only", healthy_only,
+                   "so many healthy rollouts of each kind through canaryd alone, nothing else")
+        ->check(CLI::Range(1, 100'000));
     return bench::run(app, argc, argv, [&] {
         const bench::Stopwatch watch;
         const Policy policy = plan();
         std::vector<Bar> bars;
         for (const std::string& name : names()) bars.push_back({name, 0, std::nullopt});
-        if (!only_robustness) {
+        if (healthy_only > 0) {
+            options.runs = healthy_only;
+            print_healthy_alone(policy, options);
+        } else if (only_thresholds) {
+            print_thresholds();
+        } else if (only_robustness) {
+            print_robustness(policy, options);
+        } else {
             print_terms(policy);
             print_healthy(policy, options, bars);
             print_faults(policy, options, bars);
             print_bound(policy, options);
             print_at_the_limit(policy, options);
+            print_robustness(policy, options);
+            print_thresholds();
+            print_chart(bars);
         }
-        print_robustness(policy, options);
-        if (!only_robustness) print_chart(bars);
         std::printf("\n  %.0f s on %d threads; the same seeds, so the same table, each time\n",
                     watch.seconds(), options.threads);
     });

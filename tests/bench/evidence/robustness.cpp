@@ -125,6 +125,8 @@ const char* name_of(Hold::Kind kind) {
             return "route not confirmed";
         case Hold::Kind::criterion:
             return "worse than the legacy";
+        case Hold::Kind::store_went_back:
+            return "the store went back";
     }
     return "";
 }

@@ -59,6 +59,45 @@ Course course_of(const Fault& fault, double per_minute, double from) {
     return course;
 }
 
+Course healthy_course(const Health& health, double per_minute) {
+    Course course;
+    course.scenario.per_minute = per_minute;
+    course.scenario.failed = health.failed;
+    course.scenario.slow = health.slow;
+    return course;
+}
+
+std::size_t rolled_back(const std::vector<Race>& all, std::size_t who) {
+    return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [who](const Race& one) {
+        return one.fates[who].back.has_value();
+    }));
+}
+
+/// P(Binomial(n, p) <= k).
+double at_most(std::size_t k, std::size_t n, double p) {
+    const auto whole = static_cast<double>(n);
+    double sum = 0;
+    for (std::size_t i = 0; i <= k; ++i) {
+        const auto count = static_cast<double>(i);
+        sum += std::exp(std::lgamma(whole + 1) - std::lgamma(count + 1) -
+                        std::lgamma(whole - count + 1) + count * std::log(p) +
+                        (whole - count) * std::log1p(-p));
+    }
+    return sum;
+}
+
+/// The largest chance of which so few of n are no surprise (Clopper and Pearson, one-sided, 95 %).
+double upper_bound(std::size_t k, std::size_t n) {
+    if (k >= n) return 1;
+    double low = 0;
+    double high = 1;
+    while (high - low > 1e-9) {
+        const double middle = 0.5 * (low + high);
+        (at_most(k, n, middle) > 0.05 ? low : high) = middle;
+    }
+    return high;
+}
+
 struct Detection {
     std::vector<double> delays, suffered;  // of those that were found
     std::size_t gone = 0;                  // rolled back before the fault
@@ -172,16 +211,11 @@ void print_healthy(const Policy& policy, const Options& options, std::vector<Bar
         {"canaryd", "at 100 %, median", "held by chance*, mean", "held until a person comes"});
     for (const Health& health : healths) {
         for (const double per_minute : traffics) {
-            Course course;
-            course.scenario.per_minute = per_minute;
-            course.scenario.failed = health.failed;
-            course.scenario.slow = health.slow;
-            const auto all = races(policy, course, options.runs, options.threads);
+            const auto all =
+                races(policy, healthy_course(health, per_minute), options.runs, options.threads);
             head.push_back(std::string(health.name) + " " + traffic_name(per_minute));
             for (std::size_t who = 0; who < rows.size(); ++who) {
-                const auto back = static_cast<std::size_t>(std::count_if(
-                    all.begin(), all.end(),
-                    [&](const Race& one) { return one.fates[who].back.has_value(); }));
+                const std::size_t back = rolled_back(all, who);
                 rows[who].push_back(percent_text(back, all.size()));
                 const bool charted = per_minute == 60 && &health == healths;
                 if (charted) {
@@ -195,14 +229,34 @@ void print_healthy(const Policy& policy, const Options& options, std::vector<Bar
     Table table(head);
     for (const auto& row : rows) table.add(row);
     table.print();
-    const double bound = 100 * (1 - std::pow(0.05, 1.0 / options.runs));
+    const double bound = 100 * upper_bound(0, static_cast<std::size_t>(options.runs));
     std::printf("\n");
     paragraph("None of " + std::to_string(options.runs) + " is at most " + fixed(bound, 1) +
-                  " % with 95 % confidence; more with --runs.",
+                  " % with 95 % confidence; more with --runs, or --healthy-only.",
               2);
     std::printf("\n");
     progress.print();
     paragraph("* both sides above a limit at once, by chance: held, and on again by itself.", 2);
+}
+
+void print_healthy_alone(const Policy& policy, const Options& options) {
+    heading("canaryd alone: healthy rollouts that were rolled back within 44 days");
+    Table table({"true errors, canary's requests", "rolled back", "at most (95 %)",
+                 "at 100 %, median", "held until a person comes"});
+    for (const Health& health : healths) {
+        for (const double per_minute : traffics) {
+            Course course = healthy_course(health, per_minute);
+            course.alone = true;
+            const auto all = races(policy, course, options.runs, options.threads);
+            const std::size_t back = rolled_back(all, 0);
+            table.add({std::string(health.name) + " " + traffic_name(per_minute),
+                       std::to_string(back) + " of " + std::to_string(all.size()),
+                       fixed(100 * upper_bound(back, all.size()), 2) + " %", all_at(all),
+                       held_for_people(all)});
+        }
+    }
+    table.print();
+    paragraph("At most: the exact upper bound of the chance (Clopper and Pearson), one-sided.", 2);
 }
 
 void print_faults(const Policy& policy, const Options& options, std::vector<Bar>& bars) {

@@ -22,10 +22,13 @@ struct Bar {
 
 void print_judge_cost(const Policy& policy);
 void print_healthy(const Policy& policy, const Options& options, std::vector<Bar>& bars);
+/// The same rollouts through canaryd alone: thousands in minutes, with an exact bound.
+void print_healthy_alone(const Policy& policy, const Options& options);
 void print_faults(const Policy& policy, const Options& options, std::vector<Bar>& bars);
 void print_bound(const Policy& policy, const Options& options);
 void print_at_the_limit(const Policy& policy, const Options& options);
 void print_robustness(const Policy& policy, const Options& options);
+void print_thresholds();
 void print_chart(const std::vector<Bar>& bars);
 
 /// canaryd, then everybody else: the order of Race::fates.
