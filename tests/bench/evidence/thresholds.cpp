@@ -106,18 +106,20 @@ void print_thresholds() {
         {"above 5 % in 2 of 3 looks, 3 failures", plain_threshold(0.05, 2, 3, 3)},
         {"above 5 % in 2 of 3 looks, 5 failures", plain_threshold(0.05, 2, 3, 5)}};
     for (int week = 0; week < weeks; ++week) play_week(week, rules);
-    Table table({"trigger", "looks a week that break it", "times a week it begins to",
-                 "weeks with a rollback"});
+    Table table({"trigger", "looks it breaks", "begins to", "weeks thrown back"});
     const auto weekly = [](std::int64_t count) {
         const double mean = static_cast<double>(count) / weeks;
-        return fixed(mean, mean < 10 ? 2 : 0);
+        return fixed(mean, mean < 1 ? 3 : 0);
     };
     for (const Rule& rule : rules) {
         table.add({rule.words, weekly(rule.looks), weekly(rule.begun),
-                   std::to_string(rule.lost) + " of " + count_text(weeks)});
+                   count_text(static_cast<double>(rule.lost)) + " of " + count_text(weeks)});
     }
     table.print();
-    paragraph("The production triggers at looks of 5 minutes, 2,016 a week; no peeks.", 2);
+    paragraph(
+        "Looks at which it is broken and times that it begins to be, a week on the mean. The "
+        "production triggers at looks of 5 minutes, 2,016 a week; no peeks.",
+        2);
 }
 
 }  // namespace canaryd::comparison
