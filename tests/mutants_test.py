@@ -45,7 +45,7 @@ TESTS = {
     "rollout": ["main", "rollout_test", "triggers_test"],
     "evidence": ["main", "judge_test", "evidence_test", "relative_test"],
     "controller": ["main", "controller_test", "simulation/check", "simulation/plan",
-                   "simulation/ports", "simulation/world"],
+                   "simulation/ports", "simulation/raises", "simulation/world"],
 }
 LIBRARIES = {"rollout": [], "evidence": ["-lrapidcheck"],
              "controller": ["-lyaml-cpp", "-lcrypto", "-lsystemd"]}

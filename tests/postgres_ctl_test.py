@@ -617,6 +617,7 @@ def pins_hold_whatever_the_weight_is(world):
 def the_legacys_history_is_read_where_it_is(world):
     database = migrated(world)
     database.query("""
+        delete from webhook_metrics;
         insert into webhook_metrics (webhook_name, user_id, agent_type, started_at, completed_at,
                                      duration_ms, status, created_at)
         select 'wa-webhook-jobs', ids[1 + n % cardinality(ids)], 'jobs', at, at, 120,

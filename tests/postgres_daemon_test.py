@@ -63,7 +63,7 @@ notify: [{kind: log}]
 # The whole ladder while one waits; the first step long enough to look at it.
 QUICK = (POLICY.replace("steps: [{weight: 10%, bake: 1h}, {weight: 100%, bake: 1h}]",
                         "steps: [{name: week4, weight: 10%, bake: 20s}, {name: week5, weight: 50%, "
-                        "bake: 2s}, {name: week6, weight: 100%, bake: 2s}]\nmax_step: 1h")
+                        "bake: 2s}, {name: week6, weight: 100%, bake: 2s}]")
          .replace("soak: 2h", "soak: 5s"))
 IN_POSTGRES = "store: {kind: postgres, connection: shop}\n"
 

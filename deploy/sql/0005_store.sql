@@ -305,28 +305,32 @@ create or replace function canaryd.fault_began(
     p_canary text, p_since timestamptz, p_latest timestamptz, p_to timestamptz,
     p_failed double precision, p_slower integer, p_too_slow double precision)
 returns timestamptz
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-    with counted as (
-        select date_bin(greatest(interval '1 s', (p_to - p_since) / 1440), m.created_at, p_since)
-                   as at,
-               count(*) as n,
-               count(*) filter (where m.status in ('error', 'timeout')) as failed,
-               count(*) filter (where m.status = 'timeout' or m.duration_ms > p_slower) as slow
-          from public.webhook_metrics m
-         where m.webhook_name = p_canary and m.created_at >= p_since and m.created_at < p_to
-         group by 1
-    ), walk as (
-        select timestamptz '-infinity' as at, 0::double precision as failed,
-               0::double precision as slow
-        union all
-        select at, sum(failed - coalesce(p_failed, 1) * n) over sorted,
-               sum(slow - coalesce(p_too_slow, 1) * n) over sorted
-          from counted window sorted as (order by at)
-    )
-    select least(p_latest, min(at) filter (where at > lowest.failed),
-                 min(at) filter (where at > lowest.slow))
-      from walk, (select (array_agg(at order by failed, at desc))[1] as failed,
-                         (array_agg(at order by slow, at desc))[1] as slow from walk) lowest
+-- Not in SQL: that would ask for the table when it is made.
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        with counted as (
+            select date_bin(greatest(interval '1 s', (p_to - p_since) / 1440), m.created_at, p_since)
+                       as at,
+                   count(*) as n,
+                   count(*) filter (where m.status in ('error', 'timeout')) as failed,
+                   count(*) filter (where m.status = 'timeout' or m.duration_ms > p_slower) as slow
+              from public.webhook_metrics m
+             where m.webhook_name = p_canary and m.created_at >= p_since and m.created_at < p_to
+             group by 1
+        ), walk as (
+            select timestamptz '-infinity' as at, 0::double precision as failed,
+                   0::double precision as slow
+            union all
+            select at, sum(failed - coalesce(p_failed, 1) * n) over sorted,
+                   sum(slow - coalesce(p_too_slow, 1) * n) over sorted
+              from counted window sorted as (order by at)
+        )
+        select least(p_latest, min(at) filter (where at > lowest.failed),
+                     min(at) filter (where at > lowest.slow))
+          from walk, (select (array_agg(at order by failed, at desc))[1] as failed,
+                             (array_agg(at order by slow, at desc))[1] as slow from walk) lowest);
+end
 $$;
 
 -- After the route has moved: exact figures of a rollback, since its fault began.
