@@ -156,7 +156,7 @@ MUTANTS = [
             "next.ledger = begin_phase(draft.policy, std::move(next.ledger), look.from, baseline);",
             "next.ledger.baseline_share = baseline;", "3"),
     rollout("3: failures in bursts prove as much as single ones", "analysis.cpp",
-            "phi_of(total))) {", "1.0)) {", "3"),
+            "phi_of(rules.policy, total))) {", "1.0)) {", "3"),
 
     # 4 pause and hold stop advancing, not watching
     rollout("4: pause stops watching", "rollout_look.cpp",
