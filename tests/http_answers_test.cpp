@@ -214,5 +214,9 @@ TEST_SUITE("http") {
         CHECK(has("canaryd_baked_seconds{rollout=\"demo\"} 3600"));
         CHECK(has("canaryd_log_lines_dropped 3"));
         CHECK(page.find("demo-0") == std::string::npos);
+        CHECK(page.find("canaryd_hold_harm_ratio") == std::string::npos);
+        view.rollout.ledger.hold.streams.resize(1);
+        CHECK(metrics_page({view}, health, 3).find("canaryd_hold_harm_ratio{rollout=\"demo\"} ") !=
+              std::string::npos);
     }
 }

@@ -78,6 +78,10 @@ void add_progress(Page& page, const View& view, const Labels& labels) {
              in_seconds(rollout.soaked), labels);
     page.set("canaryd_harm_ratio", "Evidence of harm; at 1 it rolls back.",
              harm_of_100(view.policy, rollout.ln_m) / 100.0, labels);
+    if (!rollout.ledger.hold.streams.empty()) {
+        page.set("canaryd_hold_harm_ratio", "Evidence of criteria that hold; at 1 it holds.",
+                 hold_of_100(view.policy, ln_m_of(rollout.ledger.hold)) / 100.0, labels);
+    }
     page.set("canaryd_proven", "1 when every criterion is proven.", rollout.proven ? 1 : 0, labels);
     page.set("canaryd_suspicious", "1 while suspicion stops the promotion.",
              rollout.suspicious ? 1 : 0, labels);

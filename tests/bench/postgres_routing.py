@@ -194,7 +194,11 @@ def flags(bench):
 
 
 def lookup(bench):
-    """Each form by turns, four clients, prepared; the median of the rounds."""
+    """Each form by turns, four clients, prepared, half of the users on the canary; the median of
+    the rounds."""
+    bench.order(5000)
+    bench.follow()
+    bench.query("vacuum analyze users")
     names = ("flag", "plan", "function", "inlined")
     rounds = {name: [] for name in names}
     for name in names:
