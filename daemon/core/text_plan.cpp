@@ -165,12 +165,12 @@ std::string late_words(const Policy& policy, const Plan& plan) {
     for (const StepPlan& step : plan.steps) {
         const auto& late = step.scopes.front().found.front().late;
         list += (list.empty() ? "" : ", ") + step.name + " " +
-                (late ? "from " + share_up(*late) + " on" : std::string("not even all"));
+                (late ? share_up(*late) + " or more" : std::string("not even 100 %"));
     }
     return "Share of requests that fail (or are slow), the limit in brackets, from the step's "
-           "first "
-           "look on; \"-\": not even if all do. Begun later, found within a day (" +
-           criterion_of(policy, plan.watches.front()).name + "): " + list + ".";
+           "first look on; \"-\": not even if all do. A fault that begins later in a step is found "
+           "within a day (" +
+           criterion_of(policy, plan.watches.front()).name + ") if it is: " + list + ".";
 }
 
 std::string proof_table(const Policy& policy, const Plan& plan, const Paper& paper) {
@@ -251,14 +251,18 @@ std::string trigger_lines(const Policy& policy, const Plan& plan, const Paper& p
     return "\nFires on a healthy canary by chance\n" + page;
 }
 
-std::string traffic_words(const Plan& plan) {
+std::string traffic_words(const Policy& policy, const Plan& plan) {
     const Traffic& traffic = plan.traffic;
     const std::string rate =
         per_minute(traffic.per_minute) + " requests a minute, everybody together";
     if (traffic.measured > Duration{0}) {
         return rate + ", as legacy had in " + about(traffic.measured) + " of its history";
     }
-    return rate + " (stated; every healthy rate is taken as half of its limit)";
+    return rate + " (stated; every healthy rate is taken as half of its limit" +
+           (traffic.segments.empty()
+                ? ""
+                : ", " + policy.segment + "s without a share have equal parts") +
+           ")";
 }
 
 /// What would prove a criterion in time, one of the things.
@@ -308,8 +312,8 @@ std::vector<std::string> plan_gaps(const Policy& policy, const Plan& plan) {
     if (!quiet.empty()) {
         gaps.push_back("fewer than " + number(policy.segment_requests) +
                        " requests in a bake: " + quiet +
-                       ". Such a step extends and asks; a longer bake, fewer "
-                       "segment_seen.requests or if_not: ignore would not");
+                       ". Such a step is extended and then asks; a longer bake, fewer "
+                       "segment_seen.requests or if_not: ignore would prevent that");
     }
     return gaps;
 }
@@ -339,7 +343,7 @@ std::string plan_page(const Policy& policy, const Plan& plan, int width) {
         return "  " + wrap(clean(words), paper.width - 2, 4) + "\n";
     };
     std::string page =
-        wrap(clean(policy.name + " at " + traffic_words(plan)), paper.width, 0) + "\n";
+        wrap(clean(policy.name + " at " + traffic_words(policy, plan)), paper.width, 0) + "\n";
     if (policy.dispersion != Dispersion{}) {
         page += wrap("Failures come in waves (dispersion: " + dispersion(policy.dispersion) +
                          "): the rates and times below count that in.",
@@ -351,7 +355,8 @@ std::string plan_page(const Policy& policy, const Plan& plan, int width) {
     if (needs.empty()) {
         page += wrap(
                     "Everything can be shown: each criterion is proven within its bake, and no "
-                    "trigger fires by chance.",
+                    "trigger that can be counted and does more than warn fires on more than one "
+                    "healthy rollout in 100.",
                     paper.width, 0) +
                 "\n";
     } else {
