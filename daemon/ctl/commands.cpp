@@ -151,7 +151,9 @@ void add_start(CLI::App& app, const Options& options, int& code) {
         ->required();
     command->footer(
         "Examples:\n  canaryctl start policies/checkout.yaml\n"
-        "  canaryctl start checkout --config /etc/canaryd/canaryd.yaml");
+        "  canaryctl start checkout --config /etc/canaryd/canaryd.yaml\n\n"
+        "Looks at the metrics first; when they cannot be read nobody is moved. Exit codes:\n"
+        "0 begun, 1 refused or mistakes found, 2 daemon unreachable.");
     command->callback([&options, &code, asked] { code = start(options, *asked); });
 }
 

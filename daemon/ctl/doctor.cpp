@@ -176,8 +176,8 @@ void add_doctor(CLI::App& app, const Options& options, int& code) {
         "  canaryctl doctor --policy policies/postgres.yaml\n  canaryctl doctor --json\n\n"
         "Looks at the server, the way there (direct, session or transaction pooler), TLS, the\n"
         "clocks, the schema, each right of the daemon's login, what anybody else may do,\n"
-        "triggers and indexes; with --policy at each right that its queries need. It changes "
-        "nothing. Exit codes: 0 canaryd can work here, 1 not.");
+        "triggers and indexes; with --policy at each right that its queries need. It changes\n"
+        "nothing. Exit codes: 0 canaryd can work here, 1 not, or the database was not reached.");
     command->callback([&options, &code, asked] { code = doctor(options, *asked); });
 }
 

@@ -30,12 +30,15 @@ Exit codes:
   status     0 fine, 2 daemon unreachable, 3 rolled back, 4 held, paused or
              waiting for a person
   backtest   0 fine, 1 mistakes, 3 rolled back, 4 held or waiting for a person
+  doctor     0 canaryd can work there, 1 not, or the database was not reached
   others     0 done, 1 refused or mistakes found, 2 daemon or database unreachable
   all        64 typed wrongly
 
 Environment:
   CANARYD_SOCKET  the daemon's socket, unless --socket is given
-  DATABASE_URL    the PostgreSQL of migrate, doctor, report, pin, rollback --direct
+  DATABASE_URL    the PostgreSQL of migrate, doctor, report, pin, unpin and
+                  rollback --direct; plan, aa, check, start and backtest use it
+                  in place of the daemon's credential
   NO_COLOR        no colours; there are none anyway where no terminal is
 
 ROLLOUT is an id (checkout-2) or a name (its newest). It may be left out where
