@@ -23,7 +23,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -35,6 +34,9 @@ from pathlib import Path
 import preload
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "postgres"))
+from server import UnixConnection, free_port  # noqa: E402
+
 CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
 CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
 NAME = "crash"
@@ -105,23 +107,6 @@ class Broken(Exception):
 
 def now_ms():
     return time.time_ns() // 1_000_000
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=10)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Feeder(threading.Thread):
@@ -206,7 +191,7 @@ class Daemon:
         raise Broken("the daemon is not ready after 30 s")
 
     def ask(self, method, target, body=None):
-        with contextlib.closing(UnixConnection(self.socket)) as connection:
+        with contextlib.closing(UnixConnection(self.socket, timeout=10)) as connection:
             headers = {"Accept": "application/json"}
             data = None
             if method == "POST":

@@ -42,7 +42,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 import crash_test  # noqa: E402
 import server  # noqa: E402
-from crash_test import Broken, UnixConnection  # noqa: E402
+from crash_test import Broken  # noqa: E402
 
 crash_test.NAME = NAME = "unified-webhook"
 CANARYD, CANARYCTL = crash_test.CANARYD, crash_test.CANARYCTL
@@ -245,8 +245,8 @@ class Daemon(crash_test.Daemon):
         return False
 
     def ask(self, method, target, body=None):
-        with contextlib.closing(UnixConnection(self.socket)) as connection:
-            connection.timeout = 4  # it may be stopped
+        few = 4  # seconds: it may be stopped
+        with contextlib.closing(server.UnixConnection(self.socket, timeout=few)) as connection:
             headers = {"Accept": "application/json"}
             data = None
             if method == "POST":

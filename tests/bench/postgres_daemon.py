@@ -17,14 +17,12 @@ import json
 import os
 import platform
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from http.client import HTTPConnection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,16 +35,6 @@ UNIFIED = (ROOT / "policies" / "unified-webhook.yaml").read_text()
 BASELINE = ("wa-webhook-ai-agents", "wa-webhook-jobs", "wa-webhook-marketplace",
             "wa-webhook-property")
 AGENTS = ("farmer", "insurance", "jobs", "marketplace", "property", "rides", "support", "waiter")
-
-
-class UnixConnection(HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=60)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
 
 
 class Daemon:
@@ -90,7 +78,7 @@ class Daemon:
         raise RuntimeError(f"not {what}: " + (self.folder / "log").read_text()[-2000:])
 
     def ask(self, method, target, body=None):
-        connection = UnixConnection(str(self.folder / "canaryd.sock"))
+        connection = postgres.UnixConnection(str(self.folder / "canaryd.sock"))
         try:
             connection.request(method, target, body=json.dumps(body) if body else None,
                                headers={"Accept": "application/json",
