@@ -91,9 +91,6 @@ int Result::columns() const {
 std::string Result::column_name(int column) const {
     return rows_->rows.column_name(static_cast<pqxx::row::size_type>(column));
 }
-std::int64_t Result::affected() const {
-    return static_cast<std::int64_t>(rows_->rows.affected_rows());
-}
 
 Type Result::type(int column) const {
     // Numbers of pg_type that never change.

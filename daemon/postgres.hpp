@@ -103,8 +103,6 @@ public:
     [[nodiscard]] int columns() const;
     [[nodiscard]] std::string column_name(int column) const;
     [[nodiscard]] Type type(int column) const;
-    /// Rows written by the statement.
-    [[nodiscard]] std::int64_t affected() const;
 
     [[nodiscard]] bool is_null(int row, int column) const;
     // Each throws Error when the value is null or no such thing: nothing is converted silently.
