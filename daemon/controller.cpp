@@ -225,7 +225,7 @@ Async<> Controller::Impl::apply(std::shared_ptr<Entry> entry, Event event,
             // No message can be owed now, so that the log says how to go back by hand.
             const Notice notice{Notice::Kind::held, Severity::critical,
                                 "the store cannot be written: " + store_trouble};
-            log(Level::critical, text::told(view_of(*entry), notice),
+            log(Level::critical, text::one_line(text::told(view_of(*entry), notice)),
                 {{"CANARYD_ROLLOUT", transition.next.id}});
         }
         trouble = std::current_exception();
@@ -325,6 +325,9 @@ Async<Transition> Controller::start(std::string policy_text, std::string policy_
     const auto item = std::make_shared<Item>();
     item->start = StartRequest{std::move(policy_text), std::move(policy_file)};
     item->by = std::move(by);
+    const ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
+    // Until the reply is there: what a store on the same database knows of a name is one policy's.
+    const Impl::Starting one(*impl_, parsed.policy ? parsed.policy->name : "");
     item->entry = co_await impl_->prepare(*item->start);
     co_return co_await impl_->ask(item);
 }

@@ -1,6 +1,6 @@
 // The controller's inside, shared by its files: controller.cpp decides, controller_start.cpp
-// begins, controller_loops.cpp watches and steers, controller_tell.cpp tells, controller_view.cpp
-// shows.
+// begins, controller_loops.cpp watches and steers, controller_tell.cpp tells,
+// controller_lease.cpp keeps the lease, controller_view.cpp shows.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -127,6 +128,20 @@ struct Controller::Impl {
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
 
     // controller_start.cpp
+    std::set<std::string> starting;  // names
+    /// One start of a name at a time; an empty one is a policy's that has mistakes. Throws
+    /// std::invalid_argument.
+    class Starting {
+    public:
+        Starting(Impl& impl, std::string name);
+        ~Starting();
+        Starting(const Starting&) = delete;
+        Starting& operator=(const Starting&) = delete;
+
+    private:
+        Impl& impl_;
+        std::string name_;
+    };
     Async<std::shared_ptr<Entry>> prepare(const StartRequest& request);
     Async<> start(std::shared_ptr<Item> item);
     [[nodiscard]] std::shared_ptr<Entry> unfinished_of(const std::string& name) const;

@@ -168,9 +168,9 @@ bool Controller::Impl::lease_is_due(const Entry& entry) const {
 /// steers, for how long, who reads. A row that a person lowered stays theirs.
 bool Controller::Impl::is_as_wanted_by_others(const Entry& entry) {
     const Rollout& rollout = entry.rollout;
-    return entry.served && rollout.desired > nobody && entry.served->weight == rollout.desired &&
-           rollout.applied == rollout.desired && !followed_by(*entry.served, rollout) &&
-           rollout.hold(Hold::Kind::drift) == nullptr;
+    return rollout.status != Status::finished && entry.served && rollout.desired > nobody &&
+           entry.served->weight == rollout.desired && rollout.applied == rollout.desired &&
+           !followed_by(*entry.served, rollout) && rollout.hold(Hold::Kind::drift) == nullptr;
 }
 
 /// Orders the newest decision, whatever it is by now.

@@ -9,7 +9,8 @@
 namespace canaryd {
 namespace {
 
-constexpr Duration check_limit = std::chrono::seconds{15};
+// Looks of others may be before it in the queue.
+constexpr Duration check_limit = std::chrono::seconds{25};
 
 }  // namespace
 
@@ -25,6 +26,16 @@ std::shared_ptr<Entry> Controller::Impl::unfinished_of(const std::string& name) 
     if (!newest) return nullptr;
     const Rollout& rollout = newest->rollout;
     return !rollout.over() || rollout.applied != rollout.desired ? newest : nullptr;
+}
+
+Controller::Impl::Starting::Starting(Impl& impl, std::string name)
+    : impl_(impl), name_(std::move(name)) {
+    if (!name_.empty() && !impl_.starting.insert(name_).second)
+        throw std::invalid_argument("another start of " + name_ + " is under way");
+}
+
+Controller::Impl::Starting::~Starting() {
+    if (!name_.empty()) impl_.starting.erase(name_);
 }
 
 /// An entry with ports of its own whose metrics can be read; nothing else has it yet. The

@@ -49,7 +49,8 @@ Async<> Controller::Impl::keep_history(std::shared_ptr<Entry> entry) {
         } else {
             if (trouble != told)
                 log(Level::warning, "history of " + entry->policy.name + ": " + trouble);
-            entry->milestones.push_front(milestone);
+            // Those tables are a newer rollout's by now, if there is one.
+            if (newest_of(entry->policy.name) == entry) entry->milestones.push_front(milestone);
             co_await sleep_until(clock, clock.steady() + backoff);
             backoff = doubled(backoff, most);
         }

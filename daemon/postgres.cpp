@@ -289,8 +289,10 @@ std::shared_ptr<Database> shared(const Connection& connection, const Pool& pool)
     std::erase_if(all, [](const Known& known) { return known.database.expired(); });
     for (const Known& known : all) {
         if (known.connection.name == connection.name && known.connection.url == connection.url &&
-            known.connection.credential == connection.credential && known.pool == pool)
-            return known.database.lock();
+            known.connection.credential == connection.credential && known.pool == pool) {
+            // Its last user may let go on another thread in this very moment.
+            if (auto there = known.database.lock()) return there;
+        }
     }
     auto database = std::make_shared<Database>(connection);
     all.push_back({connection, pool, database});

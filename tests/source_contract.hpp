@@ -378,10 +378,11 @@ inline void each_row_counts_once(const NewTable& make, unsigned seeds = 12) {
     }
 
     SUBCASE("a baseline that chance cannot silence is incomplete; a quiet one is not") {
-        const auto complete = [&](Weight weight, int canary, int baseline) {
+        const auto complete = [&](Weight weight, int canary, int baseline, bool one = false) {
             const std::unique_ptr<MetricsTable> table = make();
             Observer observer(metrics_policy(), *table);
-            for (int i = 0; i < canary; ++i) table->log({.at = begin + i});
+            for (int i = 0; i < canary; ++i)
+                table->log({.user = one ? "u" : "u" + std::to_string(i), .at = begin + i});
             for (int i = 0; i < baseline; ++i) table->log({.webhook = "old-a", .at = begin + i});
             Ask asked = ask(begin, begin + second);
             asked.weight = weight;
@@ -391,7 +392,8 @@ inline void each_row_counts_once(const NewTable& make, unsigned seeds = 12) {
         };
         CHECK_FALSE(complete(Weight{1000}, 4, 0));
         CHECK(complete(Weight{1000}, 4, 1));
-        CHECK(complete(Weight{1000}, 2, 0));  // once in a hundred such looks
+        CHECK(complete(Weight{1000}, 50, 0, true));  // one user, again and again
+        CHECK(complete(Weight{1000}, 2, 0));         // once in a hundred such looks
         CHECK(complete(Weight{1000}, 0, 0));
         CHECK(complete(Weight{5000}, 9, 0));
         CHECK_FALSE(complete(Weight{5000}, 10, 0));

@@ -208,7 +208,9 @@ void hold_by_verdict(Draft& draft, const Verdict& verdict, const Look& look) {
         const std::string why = "alarm of criterion " + stream_name(draft.policy, waiting->stream) +
                                 ": harm " + text::harm(harm_of_100(draft.policy, verdict.ln_m)) +
                                 " of 100, without a baseline to compare with";
-        draft.changed(why);
+        // The journal's sentence, which the state's hash covers.
+        draft.changed(why + ". It acts when the next " +
+                      text::duration(draft.policy.confirm_without_baseline) + " confirm it");
         draft.tell(Notice::Kind::waiting, Severity::critical, draft.policy.name + ": " + why);
     }
 }

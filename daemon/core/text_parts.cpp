@@ -49,6 +49,18 @@ std::string inked(const Paper& paper, Ink ink, const std::string& words) {
     return code + words + "\x1b[0m";
 }
 
+std::string one_line(std::string_view words) {
+    std::string line;
+    for (const char letter : words) {
+        if (letter == '\n') {
+            line += "; ";
+        } else {
+            line += letter;
+        }
+    }
+    return line;
+}
+
 std::string clean(std::string_view text) {
     std::string out;
     while (!text.empty()) {

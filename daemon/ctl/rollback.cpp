@@ -97,7 +97,12 @@ std::string ways_past_the_daemon(const Options& options, const Rollback& asked) 
         if (!asked.rollout.empty()) target = target_of(options, asked);
     } catch (const std::exception& error) {
         trouble = "\nROUTE_FILE is not known here: " + std::string(error.what());
-        target.name = std::filesystem::path(asked.rollout).stem().string();
+        std::string path = asked.rollout;
+        try {
+            path = policy_of(options, asked.rollout);  // a rollout's id names its policy
+        } catch (const std::exception&) {
+        }
+        target.name = std::filesystem::path(path).stem().string();
     }
     const std::string& kind = target.connection.kind;
     const std::string name = target.name.empty() ? "NAME" : target.name;
@@ -110,10 +115,9 @@ std::string ways_past_the_daemon(const Options& options, const Rollback& asked) 
                 name + "\nBy hand: sqlite3 " + file + "\n" + sql_of(name, reason);
     }
     if (kind != "sqlite") {
-        ways +=
-            "\nWith PostgreSQL: canaryctl rollback --direct --database URL, or in psql:\nselect "
-            "canaryd.rollback(" +
-            sql_text(reason) + (kind == "postgres" ? ", " + sql_text(name) : "") + ");";
+        ways += "\nWith PostgreSQL: canaryctl rollback --direct " + name +
+                " --database URL, or in psql:\nselect canaryd.rollback(" + sql_text(reason) + ", " +
+                sql_text(name) + ");";
     }
     return ways + trouble;
 }
@@ -219,8 +223,12 @@ int say_when_served(const Options& options, const std::string& id) {
     std::cout << "0 % is ordered and kept trying, but not read back yet"
               << (trouble.empty() ? "" : ": " + escaped(trouble)) << '\n'
               << "Past the daemon, by any of:\n";
-    for (const json::value& way : view.as_object().at("by_hand").as_array()) {
-        std::cout << "  " << escaped(std::string(way.as_string())) << '\n';
+    const json::value* ways = view.as_object().if_contains("by_hand");  // an older daemon has none
+    if (ways == nullptr) {
+        std::cout << "  canaryctl rollback --direct " << escaped(id) << '\n';
+    } else {
+        for (const json::value& way : ways->as_array())
+            std::cout << "  " << escaped(std::string(way.as_string())) << '\n';
     }
     return refused;
 }
@@ -259,7 +267,8 @@ void add_rollback(CLI::App& app, const Options& options, int& code) {
         app.add_subcommand("rollback", "everybody to legacy, now and for good; asks for no reason");
     command
         ->add_option("rollout", asked->rollout,
-                     "the only one without; with --direct also the policy's file")
+                     "the only one without; with --direct the policy's name or file, or the "
+                     "rollout's id")
         ->type_name("ROLLOUT");
     command->add_option("--reason", asked->reason, "for the journal")->type_name("WHY");
     command->add_flag("--direct", asked->direct,
@@ -277,8 +286,9 @@ void add_rollback(CLI::App& app, const Options& options, int& code) {
         "  canaryctl rollback --direct checkout --config /etc/canaryd/canaryd.yaml\n"
         "  canaryctl rollback --direct --route /srv/webhooks/route.db checkout-v2\n"
         "  canaryctl rollback --direct --database postgresql://postgres@db.example/postgres\n\n"
-        "Says \"users are on legacy\" only after the route was read back. Exit codes:\n"
-        "0 read back, 1 refused or not read back within 10 s, 2 daemon unreachable.");
+        "Says \"users are on legacy\" only after the route was read back. When the daemon does\n"
+        "not answer it prints the ways past it: --direct, and the SQL for sqlite3 or psql. Exit\n"
+        "codes: 0 read back, 1 refused or not read back within 10 s, 2 daemon unreachable.");
     command->callback([&options, &code, asked] { code = rollback(options, *asked); });
 }
 

@@ -22,7 +22,7 @@ Level level_of(Severity severity) {
 class LogNotifier : public Notifier {
 public:
     Async<Sent> send(Message message) override {
-        log(level_of(message.notice.severity), message.notice.text,
+        log(level_of(message.notice.severity), text::one_line(message.notice.text),
             {{"CANARYD_ROLLOUT", message.rollout},
              {"CANARYD_REV", std::to_string(message.revision)},
              {"CANARYD_NOTICE", std::string(text::name(message.notice.kind))}});

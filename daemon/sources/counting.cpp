@@ -22,6 +22,7 @@ constexpr std::size_t most_rows = 2'000'000;
 constexpr std::size_t most_later = 10'000;
 // A split that chance brings about less often than this is no chance: rows are missing.
 constexpr double no_chance = 1e-3;
+constexpr std::size_t most_users = 1000;  // no_chance of any share up to 99.3 %
 constexpr std::size_t most_new_users = 16;
 constexpr std::size_t shown_segments = 3;
 
@@ -186,6 +187,13 @@ Counting::Fate Counting::counted(const Row& row, Request request) {
     const std::size_t late = request.created_at < ask_.from ? 1 : 0;
     Side& side = sides_[late][index_of(request.who)];
     ++side.total.requests;
+    if (late == 0 && request.who == Population::canary && canary_users_.size() < most_users) {
+        if (request.user) {
+            canary_users_.insert(*request.user);
+        } else {
+            ++anonymous_;
+        }
+    }
     if (request.took) {
         side.total.latency.add(Duration(*request.took));
     } else if (request.timed_out) {
@@ -299,17 +307,19 @@ Look Counting::finish() {
     return look;
 }
 
-/// The canary has so many requests of its own that the baseline's cannot be none by chance: they
+/// The canary has so many users of its own that the baseline's cannot be none by chance: their rows
 /// come late, or nothing serves there. A row says nothing about those that are still to come, so
 /// this is all that can be known of a late side, and it takes a share to know it: at 10 % four
-/// requests, at 50 % ten. Quiet hours with less are complete, as the ledger takes them (6.2). What
-/// follows is an alarm that waits for its confirmation (7.3), since nothing tells whether both
+/// users, at 50 % ten. Users and not requests, since it is users who are drawn: one who tries again
+/// says nothing of the others. Quiet hours with less are complete, as the ledger takes them (6.2).
+/// What follows is an alarm that waits for its confirmation (7.3), since nothing tells whether both
 /// sides fail. The canary's own silence is what `expect_traffic` and blindness are for.
 bool Counting::baseline_missing() const {
     if (policy_.baseline.empty() || ask_.weight >= everybody) return false;
-    const auto ours = sides_[0][0].total.requests;
-    return sides_[0][1].total.requests == 0 && ours > 0 &&
-           std::pow(ask_.weight.share(), static_cast<double>(ours)) <= no_chance;
+    const double users =
+        static_cast<double>(canary_users_.size()) + static_cast<double>(anonymous_);
+    return sides_[0][1].total.requests == 0 && users > 0 &&
+           std::pow(ask_.weight.share(), users) <= no_chance;
 }
 
 void Counting::finish_tallies(Look& look) {

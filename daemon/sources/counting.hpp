@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -59,6 +61,8 @@ private:
     std::array<std::array<Side, 2>, 2> sides_;  // [late][population]
     std::vector<bool> wanted_;
     std::vector<IdRange> hung_now_;
+    std::set<std::uint64_t> canary_users_;  // of this look's own rows, most_users at most
+    std::int64_t anonymous_ = 0;            // canary's requests without a user
     std::vector<std::string> new_segments_;
     std::size_t rows_ = 0, garbage_ = 0, new_segment_count_ = 0;
     std::string example_;

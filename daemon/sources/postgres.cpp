@@ -23,6 +23,9 @@ constexpr postgres::Limits look_limits{std::chrono::seconds{20}, std::chrono::se
                                        std::chrono::seconds{30}};
 constexpr postgres::Limits peek_limits{std::chrono::seconds{10}, std::chrono::seconds{2},
                                        std::chrono::seconds{30}};
+// Before a start; others' looks wait behind it.
+constexpr postgres::Limits check_limits{std::chrono::seconds{2}, std::chrono::seconds{1},
+                                        std::chrono::seconds{5}};
 
 /// What was counted, and how the table is read. Lives on the pool's one thread; calls own a share.
 class Metrics {
@@ -45,7 +48,7 @@ public:
     void check() {
         with_database([&] {
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
-                                           peek_limits);
+                                           check_limits);
             check_table(snapshot);
             snapshot.run(pg::read(*table_), 0, 0);
             for (const NumberQuery& number : policy_.metrics) check_number(snapshot, number);
@@ -151,7 +154,9 @@ private:
         } catch (const postgres::Broken&) {
             throw;
         } catch (const postgres::Error& error) {
-            const bool by_data = error.sqlstate().starts_with("22");
+            const std::string& state = error.sqlstate();
+            const bool by_data = state.starts_with("22") || state.starts_with("21") ||
+                                 state == "P0001" || state == "57014";  // also how many they are
             const bool denied = error.sqlstate() == "42501";
             if (!by_data) {
                 refuse(error.what() +

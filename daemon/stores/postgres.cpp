@@ -189,7 +189,8 @@ void PostgresStore::commit(const Event& event, const Transition& transition,
         log(Level::warning, "recorded, but not all that goes with it: " + trouble,
             {{"CANARYD_ROLLOUT", transition.next.id}});
     }
-    if (route && rollback_) complete_rollback(event, transition, *route);
+    // Not while the route waits for its order.
+    if (route && rollback_ && trouble.empty()) complete_rollback(event, transition, *route);
 }
 
 /// The figures take as long as the metrics are many, so that they come after the decision and the
@@ -199,6 +200,7 @@ void PostgresStore::complete_rollback(const Event& event, const Transition& tran
     try {
         // Other decisions wait for it.
         constexpr Duration limit = std::chrono::seconds{1};
+        const Patience patience(database_, 3 * limit);
         user_tables::complete(database_, *rollback_, event, transition, route.migration, limit);
     } catch (const postgres::Error& error) {
         log(Level::info, std::string("no exact figures of the rollback: ") + error.what());

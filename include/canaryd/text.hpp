@@ -89,6 +89,8 @@ std::string policy_page(const Policy& policy, bool every_default);
 /// View::by_hand where that is what helps: somebody may be on the canary, and the route does not
 /// follow or the store takes nothing. Else empty.
 std::vector<std::string> way_back(const View& view);
+/// "\n" becomes "; ": for logs, where a line is an entry.
+std::string one_line(std::string_view words);
 /// A notice's text as it is sent: with where users are by then after a rollback, and way_back().
 /// Good news stays as it is.
 std::string told(const View& view, const Notice& notice);

@@ -63,11 +63,19 @@ int main(int argc, char** argv) {
     bool verbose = false;
     for (int i = 1; i < argc; ++i) {
         const std::string word = argv[i];
-        if (word == "--verbose") verbose = true;
-        if (i + 1 >= argc) continue;
-        if (word == "--rollouts") count = std::strtoull(argv[i + 1], nullptr, 10);
-        if (word == "--seed") first = std::strtoull(argv[i + 1], nullptr, 10);
-        if (word == "--days") days = std::atoi(argv[i + 1]);
+        if (word == "--verbose") {
+            verbose = true;
+        } else if (i + 1 < argc && word == "--rollouts") {
+            count = std::strtoull(argv[++i], nullptr, 10);
+        } else if (i + 1 < argc && word == "--seed") {
+            first = std::strtoull(argv[++i], nullptr, 10);
+        } else if (i + 1 < argc && word == "--days") {
+            days = std::atoi(argv[++i]);
+        } else {
+            std::fputs("canaryd_simulation [--rollouts N] [--seed FIRST] [--days D] [--verbose]\n",
+                       stderr);
+            return 64;
+        }
     }
     set_log_level(Level::critical);
     std::vector<Result> outcomes(count);
