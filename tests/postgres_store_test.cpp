@@ -88,9 +88,14 @@ private:
     Loop& loop_;
 };
 
+/// With CANARYD_POOLED canaryd goes through the pooler, and the test's own hands go straight.
+bool pooled() {
+    return std::getenv("CANARYD_POOLED") != nullptr;
+}
+
 OpenedStore open(const std::string& url, Loop& loop) {
     const StorePools pools{loop.executor(), loop.executor(), loop.executor()};
-    return make_store(settings_of(url), pools);
+    return make_store(settings_of(pooled() ? address("CANARYD_PGBOUNCER").value() : url), pools);
 }
 
 OpenStore held_at(const std::string& url) {
@@ -586,7 +591,16 @@ TEST_SUITE("postgres-store") {
             CHECK_THROWS_AS(daemon.commit(looked(begun)), StoreReadOnly);
         }
         Hand hand(*url);
+        // What a role's settings are a connection learns when it is made, and a pooler keeps it.
+        const auto reconnect = [&url] {
+            if (pooled()) {
+                Hand(*url).run(
+                    "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = "
+                    "current_database() and pid <> pg_backend_pid()");
+            }
+        };
         hand.run("alter role current_user set default_transaction_read_only = on");
+        reconnect();
         {
             Daemon reader(*url);
             CHECK_THROWS_AS(reader.take(), StoreReadOnly);
@@ -595,6 +609,7 @@ TEST_SUITE("postgres-store") {
         psql(*url,
              "-c 'set default_transaction_read_only = off' -c 'alter role current_user reset "
              "default_transaction_read_only'");
+        reconnect();
         daemon.commit(looked(begun));
         CHECK(daemon.load().at(0).rollout.revision == 2);
         daemon.release();

@@ -13,19 +13,6 @@ std::string event_words(const Criterion& criterion) {
     return "failed requests (errors and timeouts)";
 }
 
-const char* readers_words(const std::optional<Readers>& readers) {
-    if (!readers) return "both where the users' flag column follows this route, else function";
-    switch (*readers) {
-        case Readers::function:
-            return "function";
-        case Readers::column:
-            return "column";
-        case Readers::both:
-            return "both";
-    }
-    return "";
-}
-
 namespace {
 
 /// Fields and their values under the names of policies/README.md, nothing cut.
@@ -60,7 +47,10 @@ void add_services(FieldList& fields, const Policy& policy) {
     fields.add("source.query", or_none(policy.source.query));
     fields.add("router.kind", policy.router.kind);
     fields.add("router.connection", policy.router.connection);
-    fields.add("router.readers", readers_words(policy.router.readers));
+    const auto& readers = policy.router.readers;
+    fields.add("router.readers",
+               readers ? std::string(name(*readers))
+                       : "both where the users' flag column follows this route, else function");
     const auto& lease = policy.router.exposure_lease;
     fields.add("router.exposure_lease", lease ? duration(*lease) : "off");
 }

@@ -3,6 +3,18 @@
 
 namespace canaryd::text {
 
+std::string_view name(Readers readers) {
+    switch (readers) {
+        case Readers::function:
+            return "function";
+        case Readers::column:
+            return "column";
+        case Readers::both:
+            return "both";
+    }
+    return "";
+}
+
 std::string_view name(Status status) {
     switch (status) {
         case Status::pending:

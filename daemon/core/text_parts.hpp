@@ -105,8 +105,6 @@ std::string what_it_takes(const View& view);
 inline constexpr int page_width = 80;
 /// "failed requests (errors and timeouts)"
 std::string event_words(const Criterion& criterion);
-/// Who is read by whom: "get_webhook_route()", … as the router's kind has it.
-const char* readers_words(const std::optional<Readers>& readers);
 /// Every field and its value, a line each; nothing is cut.
 std::string every_field(const Policy& policy);
 

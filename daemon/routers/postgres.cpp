@@ -1,6 +1,7 @@
 // The route as one row of canaryd.route (deploy/sql), which get_webhook_route() asks: a promotion
 // or a rollback is one small transaction, whatever the number of users.
 #include "daemon/postgres.hpp"
+#include "canaryd/text.hpp"
 
 #include <limits>
 #include <memory>
@@ -19,19 +20,6 @@ namespace {
 
 constexpr postgres::Limits order_limits{std::chrono::seconds{4}, std::chrono::seconds{2},
                                         std::chrono::seconds{10}};
-
-const char* word(const std::optional<Readers>& readers) {
-    if (!readers) return nullptr;
-    switch (*readers) {
-        case Readers::function:
-            return "function";
-        case Readers::column:
-            return "column";
-        case Readers::both:
-            return "both";
-    }
-    return nullptr;
-}
 
 /// What is missing, for errors that an operator can mend.
 std::string mend(const std::string& sqlstate) {
@@ -53,12 +41,12 @@ auto explained(Work work) -> decltype(work()) {
     }
 }
 
-void set(postgres::Database& database, const Order& order, const char* readers) {
+void set(postgres::Database& database, const Order& order, const std::optional<Readers>& readers) {
     explained([&] {
         postgres::Params params(order.name, order.weight.basis_points, order.revision,
                                 order.valid_until, order.by, order.reason);
-        if (readers != nullptr) {
-            params.add(readers);
+        if (readers) {
+            params.add(std::string(text::name(*readers)));
         } else {
             params.add(nullptr);
         }
@@ -93,7 +81,7 @@ public:
     PostgresRouter(const Policy& policy, const Connection& connection, Pool pool, Pool history)
         : database_(postgres::shared(connection, pool)),
           pool_(std::move(pool)),
-          readers_(word(policy.router.readers)) {
+          readers_(policy.router.readers) {
         // The one route that the users' flag column follows (deploy/sql/0006_flags.sql), and that
         // the users' own tables are about.
         const bool of_users = policy.name == user_tables::rollout_name;
@@ -148,7 +136,7 @@ public:
 private:
     std::shared_ptr<postgres::Database> database_;
     Pool pool_;
-    const char* readers_;
+    std::optional<Readers> readers_;
     std::unique_ptr<FlagFollower> flags_;
     std::optional<std::uint64_t> followed_;  // the revision that was read when it was rung
     std::shared_ptr<postgres::Database> history_;

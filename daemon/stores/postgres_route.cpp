@@ -2,6 +2,7 @@
 // is checked against the lease by the database.
 #include <utility>
 
+#include "canaryd/text.hpp"
 #include "daemon/async.hpp"
 #include "daemon/stores/blocking.hpp"
 #include "daemon/stores/postgres.hpp"
@@ -10,22 +11,10 @@ namespace canaryd::store_postgres {
 
 namespace {
 
-const char* word(Readers readers) {
-    switch (readers) {
-        case Readers::function:
-            return "function";
-        case Readers::column:
-            return "column";
-        case Readers::both:
-            return "both";
-    }
-    return nullptr;
-}
-
 Route route_of(const Policy& policy) {
     Route route;
     route.migration = user_tables::migration_of(policy);
-    if (policy.router.readers) route.readers = word(*policy.router.readers);
+    if (policy.router.readers) route.readers = text::name(*policy.router.readers);
     route.exposure_lease = policy.router.exposure_lease;
     return route;
 }

@@ -37,6 +37,7 @@ std::string list(const std::vector<std::string>& items);
 std::string wrap(std::string_view sentence, int width, int indent);
 
 std::string_view name(Status status);
+std::string_view name(Readers readers);  // as policies and route rows have it
 std::string_view name(Hold::Kind kind);
 std::string_view name(Notice::Kind kind);
 std::string_view name(Uncounted kind);
