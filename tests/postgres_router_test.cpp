@@ -3,10 +3,15 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
+#include <boost/json/array.hpp>
+#include <boost/json/serialize.hpp>
+#include <cctype>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <thread>
 
 #include "canaryd/routing.hpp"
@@ -88,6 +93,25 @@ private:
 
 constexpr const char* flagged = "unified-webhook";
 
+/// The row that a single machine's applications read.
+class SqliteRow : public RouteRow {
+public:
+    explicit SqliteRow(Connection file) : file_(std::move(file)) {}
+    [[nodiscard]] std::string name() const override { return flagged; }
+    std::shared_ptr<Router> router(Pool pool) override {
+        return make_sqlite_router(file_, std::move(pool));
+    }
+    void by_hand(int, int, const std::string&) override {}
+
+private:
+    Connection file_;
+};
+
+std::string upper(std::string id) {
+    for (char& letter : id) letter = static_cast<char>(std::toupper(letter));
+    return id;
+}
+
 /// Until the flags follow, or too long: the progress that was seen last.
 std::string followed(const Route& route) {
     for (int i = 0; i < 600 && !has(route.progress(), "all follow the route"); ++i)
@@ -117,6 +141,52 @@ TEST_SUITE("postgres-router") {
         CHECK(differ == 0);
         route.set(order(0, 2));
         CHECK(shop.on_function() == 0);
+    }
+
+    TEST_CASE("10,000 ids of many shapes get one answer from SQL, canaryd and a row in SQLite") {
+        if (!has_server()) return;
+        Shop shop(0, flagged);
+        Route route(shop);
+        route.set(order(3000, 1));
+        const Folder folder;
+        const Connection file{"route", "sqlite", folder.file("route.db"), "", ""};
+        SqliteRow row(file);
+        Route in_sqlite(row);
+        in_sqlite.set(order(3000, 1));
+        const Weight weight = in_sqlite.read().weight;
+        std::mt19937_64 random(7);
+        boost::json::array ids;
+        const auto uuid =
+            shop.sql().read("select md5(n::text)::uuid::text from generate_series(1, 4000) n");
+        for (int i = 0; i < 4000; ++i) {
+            const std::string id = uuid.text(i, 0);
+            ids.emplace_back(i % 4 == 0 ? upper(id) : id);
+        }
+        const std::array<std::string, 8> pieces{"a", "Z", "\\", "'", "\xC3\xA9", "\n", " ", "9"};
+        for (int i = 0; i < 2000; ++i) {
+            ids.emplace_back(std::to_string(i));
+            ids.emplace_back("+2507" + std::to_string(10'000'000 + random() % 90'000'000));
+            std::string text;
+            for (std::uint64_t n = random() % 40; n > 0; --n) text += pieces[random() % 8];
+            ids.emplace_back(text);
+        }
+        REQUIRE(ids.size() == 10'000);
+        const auto answers = shop.sql().read(
+            "select id, canaryd.on_canary($1, id), canaryd.bucket($1, id)"
+            " from json_array_elements_text($2::json) id",
+            std::string(flagged), boost::json::serialize(ids));
+        REQUIRE(answers.size() == 10'000);
+        int on = 0, differ = 0;
+        for (int i = 0; i < answers.size(); ++i) {
+            const std::string id = answers.text(i, 0);
+            const bool ours = on_canary(flagged, id, weight);
+            on += ours;
+            differ +=
+                ours != answers.boolean(i, 1) || bucket_of(flagged, id) != answers.integer(i, 2);
+        }
+        CHECK(differ == 0);
+        CHECK(on > 2800);
+        CHECK(on < 3200);
     }
 
     TEST_CASE("an exposure that nobody renews ends by itself, for readers and for canaryd") {
