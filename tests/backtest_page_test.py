@@ -219,7 +219,7 @@ def test_a_stranger_can_say_what_happened(pages):
            "the first line says what happened and how soon", title)
     header = document.text_of("header")
     expect("rides" in header and "limit 1 %" in header, "and the next why", header)
-    expect("None: without an injected fault" in document.text_of("p", id="false-alarms"),
+    expect("None: while no injected fault" in document.text_of("p", id="false-alarms"),
            "it says that there was no false alarm")
     decisions = [e["text"] for e in document.find("li", id="decision-")]
     expect(any("50 %" in one for one in decisions), "the decisions have the raise to 50 %")

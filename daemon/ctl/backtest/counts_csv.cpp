@@ -362,8 +362,9 @@ private:
                                      ": in the total only");
         }
         history_.notes.push_back(
-            "counts have no users: they are thinned at random (the seed decides) where a user's "
-            "bucket would, each failure is a user of its own, and there are no latencies");
+            "counts have no users: requests are drawn for the canary at random (the seed decides) "
+            "where a user's bucket would decide, and each failure is a user of its own; how long "
+            "each request took is not known either, only how many were slow");
     }
 
     const Policy& policy_;

@@ -178,7 +178,7 @@ std::string notices(const Report& report) {
     }
     if (count == 0) return news;
     return news + "<details><summary>" + text::counted(count, "report", "reports") +
-           " by the clock</summary>\n" + reports + "</details>";
+           " at fixed times</summary>\n" + reports + "</details>";
 }
 
 /// Neighbours together until there are no more than a chart shows; never across a weight.

@@ -24,7 +24,7 @@ std::string played(const Report& report) {
                  ? " plays both arms: its users are split as the router would split them"
                  : " plays both arms: its counts are split at random, by the weight (seed " +
                        std::to_string(report.plan.seed) + ")";
-    return words + "; nobody was moved.";
+    return words + ". No new service ran, and nobody was moved.";
 }
 
 std::string missing(const Report& report) {
@@ -86,13 +86,14 @@ std::string fault(const Report& report, const Found& found) {
         words += both ? "nothing was done, and both arms failed" : "NOT found";
     }
     return words + ". The canary had " + text::counted(found.requests, "request", "requests") +
-           " that it could befall, and it befell " + text::number(found.made) + ".";
+           " exposed to it until then, and it made " + text::number(found.made) + " of them worse.";
 }
 
 std::string false_alarms(const Report& report) {
     const auto& all = report.result.false_alarms;
     if (all.empty()) {
-        return "None: without an injected fault there was no rollback, no hold and no suspicion.";
+        return "None: while no injected fault was there, nothing was rolled back, held or "
+               "suspected.";
     }
     const auto rollbacks = std::count_if(all.begin(), all.end(),
                                          [](const FalseAlarm& alarm) { return alarm.rollback; });

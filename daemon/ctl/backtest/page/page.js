@@ -107,7 +107,7 @@
       if (fault.from >= last) continue;
       const end = fault.until === null ? last : Math.min(fault.until, last);
       svg.appendChild(element("rect", {
-        class: "fault", x: x(fault.from), y: above, width: Math.max(x(end) - x(fault.from), 2),
+        class: "fault", x: x(fault.from), y: above, width: Math.max(x(end) - x(fault.from), 6),
         height: height - above - below
       }));
     }
@@ -308,7 +308,7 @@
     const ticks = [];
     for (let tick = 0.1; tick <= top; tick *= 10) ticks.push(tick);
     chart(main, {
-      title: "Harm: evidence against the canary, of 100" +
+      title: "Harm: evidence against the canary; at 100 it acts" +
           (compares ? " (dotted: of what only holds)" : ""),
       about: "100 acts, " + data.suspicious + " is suspicious and stops promotion; logarithmic",
       log: true, bottom: 0.1, top, ticks, label: (v) => (v < 1 ? v.toFixed(1) : number(Math.round(v))),
