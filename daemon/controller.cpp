@@ -327,7 +327,7 @@ Async<Transition> Controller::start(std::string policy_text, std::string policy_
     item->by = std::move(by);
     const ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
     // Until the reply is there: what a store on the same database knows of a name is one policy's.
-    const Impl::Starting one(*impl_, parsed.policy ? parsed.policy->name : "");
+    const Impl::Starting one(impl_->starting, parsed.policy ? parsed.policy->name : "");
     item->entry = co_await impl_->prepare(*item->start);
     co_return co_await impl_->ask(item);
 }

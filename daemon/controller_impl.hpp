@@ -128,18 +128,19 @@ struct Controller::Impl {
     [[nodiscard]] std::shared_ptr<Entry> find(const std::string& rollout) const;
 
     // controller_start.cpp
-    std::set<std::string> starting;  // names
+    using Names = std::set<std::string>;
+    std::shared_ptr<Names> starting = std::make_shared<Names>();
     /// One start of a name at a time; an empty one is a policy's that has mistakes. Throws
-    /// std::invalid_argument.
+    /// std::invalid_argument. Owns a share, since a start may outlive the controller.
     class Starting {
     public:
-        Starting(Impl& impl, std::string name);
+        Starting(std::shared_ptr<Names> starting, std::string name);
         ~Starting();
         Starting(const Starting&) = delete;
         Starting& operator=(const Starting&) = delete;
 
     private:
-        Impl& impl_;
+        std::shared_ptr<Names> starting_;
         std::string name_;
     };
     Async<std::shared_ptr<Entry>> prepare(const StartRequest& request);

@@ -28,14 +28,14 @@ std::shared_ptr<Entry> Controller::Impl::unfinished_of(const std::string& name) 
     return !rollout.over() || rollout.applied != rollout.desired ? newest : nullptr;
 }
 
-Controller::Impl::Starting::Starting(Impl& impl, std::string name)
-    : impl_(impl), name_(std::move(name)) {
-    if (!name_.empty() && !impl_.starting.insert(name_).second)
+Controller::Impl::Starting::Starting(std::shared_ptr<Names> starting, std::string name)
+    : starting_(std::move(starting)), name_(std::move(name)) {
+    if (!name_.empty() && !starting_->insert(name_).second)
         throw std::invalid_argument("another start of " + name_ + " is under way");
 }
 
 Controller::Impl::Starting::~Starting() {
-    if (!name_.empty()) impl_.starting.erase(name_);
+    if (!name_.empty()) starting_->erase(name_);
 }
 
 /// An entry with ports of its own whose metrics can be read; nothing else has it yet. The
