@@ -119,9 +119,9 @@ bool public_crosses(const Source& source, const std::string& include) {
         return !is_in(source.path, {"include/canaryd/ports.hpp", "include/canaryd/controller.hpp"});
     }
     // Each may use those before it: arrows never point back.
-    static const Strings order{"policy", "routing",  "settings", "evidence", "other_counts",
+    static const Strings order{"policy", "routing",  "settings", "evidence",  "other_counts",
                                "dedup",  "analysis", "rollout",  "self_test", "planner",
-                               "view",   "text",     "ports",    "lease",    "controller"};
+                               "view",   "text",     "ports",    "lease",     "controller"};
     const auto place = [](const std::string& header) {
         for (std::size_t i = 0; i < order.size(); ++i) {
             if (header.find("canaryd/" + order[i] + ".hpp") != std::string::npos) return i;

@@ -107,7 +107,8 @@ class Users(threading.Thread):
 
 
 class Daemon:
-    def __init__(self, world, template="ready", store="", policy=POLICY, rows=40, bake=None):
+    def __init__(self, world, template="ready", store="", policy=POLICY, rows=40, bake=None,
+                 standby=False):
         self.server = world.server
         with COPYING:
             self.database = world.copy(template)
@@ -115,6 +116,8 @@ class Daemon:
             self.database.migrate()
         self.folder = Path(tempfile.mkdtemp(prefix="canaryd-"))
         (self.folder / "canaryd.yaml").write_text(SETTINGS.format(folder=self.folder, store=store))
+        # Made before the rollout, for it takes its time.
+        self.standby = self.server.standby() if standby else None
         self.bake_seconds = bake
         if bake:
             policy = policy.replace("10%, bake: 1h", f"10%, bake: {bake}s")
@@ -137,6 +140,8 @@ class Daemon:
             self.running.wait()
         if self.users.is_alive():
             self.users.join()
+        if self.standby:
+            self.standby.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def bake(self):
@@ -570,22 +575,21 @@ def source_router_and_store_may_be_one_database(daemon):
     expect(daemon.view()["status"] == "rolled_back" and database.route()[0] == 0, "for good")
 
 
-@due_in(20)
+@of(bake=20, standby=True)
 def a_standby_that_only_reads_raises_nobody_and_a_breach_waits_for_a_primary(daemon):
-    with contextlib.closing(daemon.server.standby()) as standby:
-        daemon.connect_by(standby.url(user="canaryd", database=daemon.database.name))
-        daemon.cut()
-        expect(daemon.view()["desired"] == 10, "before it is due", daemon.view())
-        daemon.told("it is a standby")
-        daemon.told("the raise has lapsed")
-        expect(daemon.view()["applied"] == 10 and daemon.database.route()[0] == 1000,
-               "nothing rises", daemon.view())
-        daemon.users.failing.set()
-        wait_for("it is decided", lambda: daemon.view()["status"] == "rolled_back")
-        daemon.told("Users are NOT all on legacy yet")
-        daemon.told("Past canaryd: select canaryd.rollback('why');")
-        expect(daemon.database.route()[0] == 1000, "the route could not be written")
-        daemon.connect_by(daemon.url())
+    daemon.connect_by(daemon.standby.url(user="canaryd", database=daemon.database.name))
+    daemon.cut()
+    expect(daemon.view()["desired"] == 10, "before it is due", daemon.view())
+    daemon.told("it is a standby")
+    daemon.told("the raise has lapsed")
+    expect(daemon.view()["applied"] == 10 and daemon.database.route()[0] == 1000,
+           "nothing rises", daemon.view())
+    daemon.users.failing.set()
+    wait_for("it is decided", lambda: daemon.view()["status"] == "rolled_back")
+    daemon.told("Users are NOT all on legacy yet")
+    daemon.told("Past canaryd: select canaryd.rollback('why');")
+    expect(daemon.database.route()[0] == 1000, "the route could not be written")
+    daemon.connect_by(daemon.url())
     wait_for("it is carried out by the primary", lambda: daemon.database.route()[0] == 0)
 
 

@@ -1,7 +1,7 @@
 // Counts in, evidence out. Formulas: analysis sections 1-3, 6, 7.1-7.3, 8.1, 8.2, 10 of the
 // design's statistics; each function names its own and where it comes from. Buckets, counts per
-// time, clusters and dispersion (4, 5, 7.4): other_counts.hpp. A number in brackets, as (7.3), names
-// the same rule in all files.
+// time, clusters and dispersion (4, 5, 7.4): other_counts.hpp. A number in brackets, as (7.3),
+// names the same rule in all files.
 //
 // Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
 // numbers, exact in a double up to 2^53.
