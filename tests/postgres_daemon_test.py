@@ -590,6 +590,8 @@ def a_standby_that_only_reads_raises_nobody_and_a_breach_waits_for_a_primary(dae
     daemon.told("Past canaryd: select canaryd.rollback('why');")
     expect(daemon.database.route()[0] == 1000, "the route could not be written")
     daemon.connect_by(daemon.url())
+    daemon.standby.close()
+    daemon.standby = None
     wait_for("it is carried out by the primary", lambda: daemon.database.route()[0] == 0)
 
 
