@@ -47,6 +47,13 @@ void note_milestone(Entry& entry, const Event& event, const Transition& transiti
     entry.history_wake.ring();
 }
 
+/// One a line.
+std::string all_of(const std::vector<Problem>& problems) {
+    std::string text;
+    for (const Problem& problem : problems) text += (text.empty() ? "" : "\n") + to_string(problem);
+    return text;
+}
+
 Level level_of(const Transition& transition) {
     Severity worst = Severity::info;
     for (const Notice& notice : transition.notices) worst = std::max(worst, notice.severity);
@@ -325,10 +332,11 @@ Async<Transition> Controller::start(std::string policy_text, std::string policy_
     const auto item = std::make_shared<Item>();
     item->start = StartRequest{std::move(policy_text), std::move(policy_file)};
     item->by = std::move(by);
-    const ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
+    ParsedPolicy parsed = parse_policy(item->start->policy_text, item->start->policy_file);
+    if (!parsed.policy) throw std::invalid_argument(all_of(parsed.problems));
     // Until the reply is there: what a store on the same database knows of a name is one policy's.
-    const Impl::Starting one(impl_->starting, parsed.policy ? parsed.policy->name : "");
-    item->entry = co_await impl_->prepare(*item->start);
+    const Impl::Starting one(impl_->starting, parsed.policy->name);
+    item->entry = co_await impl_->prepare(std::move(*parsed.policy));
     co_return co_await impl_->ask(item);
 }
 

@@ -130,8 +130,8 @@ struct Controller::Impl {
     // controller_start.cpp
     using Names = std::set<std::string>;
     std::shared_ptr<Names> starting = std::make_shared<Names>();
-    /// One start of a name at a time; an empty one is a policy's that has mistakes. Throws
-    /// std::invalid_argument. Owns a share, since a start may outlive the controller.
+    /// One start of a name at a time, else it throws std::invalid_argument. Owns a share, since a
+    /// start may outlive the controller.
     class Starting {
     public:
         Starting(std::shared_ptr<Names> starting, std::string name);
@@ -143,7 +143,7 @@ struct Controller::Impl {
         std::shared_ptr<Names> starting_;
         std::string name_;
     };
-    Async<std::shared_ptr<Entry>> prepare(const StartRequest& request);
+    Async<std::shared_ptr<Entry>> prepare(Policy policy);
     Async<> start(std::shared_ptr<Item> item);
     [[nodiscard]] std::shared_ptr<Entry> unfinished_of(const std::string& name) const;
 
@@ -179,8 +179,6 @@ struct Controller::Impl {
 /// Which revision of this rollout the route row says it follows; nullopt: it follows another one,
 /// or somebody else.
 std::optional<std::uint64_t> followed_by(const Served& served, const Rollout& rollout);
-/// One a line.
-std::string all_of(const std::vector<Problem>& problems);
 /// What the route row remembers and the store does not, if anything.
 std::optional<event::StoreWentBack> forgotten_by_store(const Served& served,
                                                        const Rollout& rollout);

@@ -14,12 +14,6 @@ constexpr Duration check_limit = std::chrono::seconds{25};
 
 }  // namespace
 
-std::string all_of(const std::vector<Problem>& problems) {
-    std::string text;
-    for (const Problem& problem : problems) text += (text.empty() ? "" : "\n") + to_string(problem);
-    return text;
-}
-
 /// One unfinished rollout per name: it is not over, or users are not yet where it sends them.
 std::shared_ptr<Entry> Controller::Impl::unfinished_of(const std::string& name) const {
     const auto newest = newest_of(name);
@@ -30,23 +24,21 @@ std::shared_ptr<Entry> Controller::Impl::unfinished_of(const std::string& name) 
 
 Controller::Impl::Starting::Starting(std::shared_ptr<Names> starting, std::string name)
     : starting_(std::move(starting)), name_(std::move(name)) {
-    if (!name_.empty() && !starting_->insert(name_).second)
+    if (!starting_->insert(name_).second)
         throw std::invalid_argument("another start of " + name_ + " is under way");
 }
 
 Controller::Impl::Starting::~Starting() {
-    if (!name_.empty()) starting_->erase(name_);
+    starting_->erase(name_);
 }
 
 /// An entry with ports of its own whose metrics can be read; nothing else has it yet. The
 /// unfinished one of that name if there is one. Throws std::invalid_argument.
-Async<std::shared_ptr<Entry>> Controller::Impl::prepare(const StartRequest& request) {
-    ParsedPolicy parsed = parse_policy(request.policy_text, request.policy_file);
-    if (!parsed.policy) throw std::invalid_argument(all_of(parsed.problems));
-    if (auto running = unfinished_of(parsed.policy->name)) co_return running;
+Async<std::shared_ptr<Entry>> Controller::Impl::prepare(Policy policy) {
+    if (auto running = unfinished_of(policy.name)) co_return running;
     std::shared_ptr<Entry> entry;
     try {
-        entry = make_entry(std::move(*parsed.policy));
+        entry = make_entry(std::move(policy));
     } catch (const std::exception& why) {
         throw std::invalid_argument(why.what());
     }

@@ -78,11 +78,10 @@ Async<> Controller::Impl::ask_what_failed(std::shared_ptr<Entry> entry) {
 /// not move within 5 s is the greater news.
 Async<Message> Controller::Impl::with_details(std::shared_ptr<Entry> entry, Message message) {
     const bool rolled_back = message.notice.kind == Notice::Kind::rolled_back;
-    const SteadyPoint asked = clock.steady();
-    while (rolled_back && !entry->top_errors) {
-        const Duration waited = clock.steady() - asked;
-        const bool moved = entry->rollout.applied == entry->rollout.desired;
-        if (waited >= std::chrono::seconds{moved ? 10 : 5}) break;
+    if (rolled_back) co_await route_has_moved(entry);
+    const SteadyPoint patience = clock.steady() + std::chrono::seconds{5};
+    while (rolled_back && !entry->top_errors && clock.steady() < patience &&
+           entry->rollout.applied == entry->rollout.desired) {
         co_await sleep_until(clock, clock.steady() + std::chrono::milliseconds{20});
     }
     message.notice.text = text::told(view_of(*entry), message.notice);

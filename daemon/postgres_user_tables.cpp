@@ -10,6 +10,7 @@
 
 #include "daemon/codec.hpp"
 #include "daemon/log.hpp"
+#include "daemon/utf8.hpp"
 
 namespace canaryd::user_tables {
 
@@ -170,15 +171,7 @@ TimePoint fault_began(postgres::Database& database, TimePoint latest, const Even
 }  // namespace
 
 std::string without_nul(const std::string& text) {
-    std::string shown;
-    for (const char c : text) {
-        if (c == '\0') {
-            shown += "\xE2\x90\x80";
-        } else {
-            shown += c;
-        }
-    }
-    return shown;
+    return with_words_for('\0', "\xE2\x90\x80", text);
 }
 
 Migration migration_of(const Policy& policy) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "canaryd/rollout.hpp"
@@ -14,8 +15,9 @@
 
 namespace canaryd::user_tables {
 
-/// The one rollout that the two tables are about.
-inline constexpr const char* rollout_name = "unified-webhook";
+/// The one route that the two tables are about, and that get_webhook_route() and the users' flag
+/// column follow: deploy/sql.
+inline constexpr std::string_view flagged_route = "unified-webhook";
 
 /// What of a policy is needed for it.
 struct Migration {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace canaryd {
@@ -39,6 +40,19 @@ inline bool is_control(char32_t code) {
     return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C ||
            (code >= 0x200E && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) ||
            (code >= 0x2066 && code <= 0x2069);
+}
+
+/// `text` with `words` wherever this letter was.
+inline std::string with_words_for(char letter, std::string_view words, std::string_view text) {
+    std::string out;
+    for (const char one : text) {
+        if (one == letter) {
+            out += words;
+        } else {
+            out += one;
+        }
+    }
+    return out;
 }
 
 }  // namespace canaryd

@@ -22,6 +22,15 @@ Plan calm() {
     return plan;
 }
 
+/// Until half of the canary's requests fail, for good.
+Plan calm_until(Duration at) {
+    Plan plan = calm();
+    plan.fault_rate = 0.5;
+    plan.fault_at = at;
+    plan.fault_for = 60 * day;
+    return plan;
+}
+
 Run run(const Plan& plan, int days) {
     set_log_level(Level::critical);  // simulated faults are no news
     Run result = simulate(plan, days);
@@ -123,15 +132,13 @@ TEST_SUITE("controller") {
 
     TEST_CASE("each milestone reaches the router's history, in order, after the route has moved") {
         Plan plan = calm();
-        plan.history = true;
         SUBCASE("to the end, though a call may fail") {
             plan.router_fails = 0.2;
         }
         SUBCASE("to a rollback") {
-            plan.fault_rate = 0.5;
-            plan.fault_at = 10 * day;
-            plan.fault_for = 60 * day;
+            plan = calm_until(10 * day);
         }
+        plan.history = true;
         const Run result = run(plan, 45);
         std::vector<Weight> weights;
         std::uint64_t newest = 0;
@@ -150,22 +157,14 @@ TEST_SUITE("controller") {
     }
 
     TEST_CASE("durable first: the rollback is in the journal before the route moves") {
-        Plan plan = calm();
-        plan.fault_rate = 0.5;
-        plan.fault_at = 2 * day;
-        plan.fault_for = 60 * day;
-        const Run result = run(plan, 4);
+        const Run result = run(calm_until(2 * day), 4);
         CHECK(result.decided.back().status == Status::rolled_back);
         REQUIRE(lowered(result) < result.traces.size());
         CHECK(rollback_committed(result) < lowered(result));
     }
 
     TEST_CASE("a burst of failures is found by a peek and does not wait for the next look") {
-        Plan plan = calm();
-        plan.fault_rate = 0.5;
-        plan.fault_at = 2 * day;
-        plan.fault_for = 60 * day;
-        const Run result = run(plan, 3);
+        const Run result = run(calm_until(2 * day), 3);
         const auto rolled_back = std::find_if(
             result.decided.begin(), result.decided.end(),
             [](const Decided& decided) { return decided.status == Status::rolled_back; });
@@ -175,10 +174,7 @@ TEST_SUITE("controller") {
     }
 
     TEST_CASE("a store that is full stops every raise, not a rollback, which is recorded late") {
-        Plan plan = calm();
-        plan.fault_rate = 0.5;
-        plan.fault_at = 2 * day;
-        plan.fault_for = 60 * day;
+        Plan plan = calm_until(2 * day);
         plan.store_full_at = 1 * day;
         plan.store_full_for = 2 * day;
         const Run result = run(plan, 5);
@@ -205,10 +201,7 @@ TEST_SUITE("controller") {
     }
 
     TEST_CASE("a dead Slack delays nothing: the route moves first, the notice comes when it can") {
-        Plan plan = calm();
-        plan.fault_rate = 0.5;
-        plan.fault_at = 2 * day;
-        plan.fault_for = 60 * day;
+        Plan plan = calm_until(2 * day);
         plan.notifier_dead_at = Duration{1};
         plan.notifier_dead_for = 60 * day;
         const Run result = run(plan, 4);
@@ -242,10 +235,7 @@ TEST_SUITE("controller") {
     }
 
     TEST_CASE("a rollback asks for its top errors after the route has moved, however late") {
-        Plan plan = calm();
-        plan.fault_rate = 0.5;
-        plan.fault_at = 2 * day;
-        plan.fault_for = 60 * day;
+        Plan plan = calm_until(2 * day);
         plan.router_dead_at = 1 * day;
         plan.router_dead_for = 2 * day;
         const auto asked = [](const Trace& t) { return t.kind == Trace::Kind::asked; };
@@ -302,12 +292,9 @@ TEST_SUITE("controller") {
 
     TEST_CASE(
         "a wall clock that jumps back and forth, and a lid that is closed, stop no rollback") {
-        Plan plan = calm();
+        Plan plan = calm_until(3 * day);
         plan.clock_jumps_per_week = 40;
         plan.suspends_per_week = 20;
-        plan.fault_rate = 0.5;
-        plan.fault_at = 3 * day;
-        plan.fault_for = 60 * day;
         const Run result = run(plan, 6);
         CHECK(result.decided.back().status == Status::rolled_back);
         CHECK(result.served.weight == nobody);

@@ -108,6 +108,16 @@ public:
         }
         return false;
     }
+    /// How many of `rollouts` from their begin are `done` within `time`.
+    template <class Done>
+    int found_within(Duration time, Duration length, const std::vector<Flow>& flows, Done done) {
+        int found = 0;
+        for (int i = 0; i < rollouts; ++i) {
+            begin();
+            found += within(time, length, flows, done) ? 1 : 0;
+        }
+        return found;
+    }
     [[nodiscard]] const Verdict& verdict() const { return verdict_; }
 
 private:
@@ -206,11 +216,8 @@ TEST_SUITE("planner") {
                                          {0.02, Duration{60min}},
                                          {0.015, Duration{150min}}}) {
             Rollouts simulated(policy, seed++);
-            int found = 0;
-            for (int i = 0; i < rollouts; ++i) {
-                simulated.begin();
-                found += simulated.within(time, look_length, {{"", 60, rate}}, rolled_back) ? 1 : 0;
-            }
+            const int found =
+                simulated.found_within(time, look_length, {{"", 60, rate}}, rolled_back);
             const Fault fault{rate, 60, true, Onset::begin, 0};
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");
@@ -251,14 +258,8 @@ TEST_SUITE("planner") {
         for (const auto& [rate, time] :
              {std::pair{0.2, Duration{60min}}, {0.1, Duration{240min}}}) {
             Rollouts simulated(policy, seed++);
-            int found = 0;
-            for (int i = 0; i < rollouts; ++i) {
-                simulated.begin();
-                found += simulated.within(time, look_length,
-                                          {{"jobs", 9, 0.005}, {"rides", 1, rate}}, rolled_back)
-                             ? 1
-                             : 0;
-            }
+            const int found = simulated.found_within(
+                time, look_length, {{"jobs", 9, 0.005}, {"rides", 1, rate}}, rolled_back);
             const Fault fault{rate, 1, false, Onset::begin, 0};
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");
@@ -275,14 +276,8 @@ TEST_SUITE("planner") {
         for (const auto& [rate, time] :
              {std::pair{0.02, Duration{180min}}, {0.015, Duration{600min}}}) {
             Rollouts simulated(policy, seed++);
-            int found = 0;
-            for (int i = 0; i < rollouts; ++i) {
-                simulated.begin();
-                found += simulated.within(time, look_length,
-                                          {{"", 60, rate, Population::canary, 3}}, rolled_back)
-                             ? 1
-                             : 0;
-            }
+            const int found = simulated.found_within(
+                time, look_length, {{"", 60, rate, Population::canary, 3}}, rolled_back);
             const Fault fault{rate, 60, true, Onset::begin, 0};
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");
@@ -299,14 +294,8 @@ TEST_SUITE("planner") {
         unsigned seed = 26;
         for (const Duration time : {Duration{12h}, Duration{20h}}) {
             Rollouts simulated(policy, seed++);
-            int found = 0;
-            for (int i = 0; i < rollouts; ++i) {
-                simulated.begin();
-                found += simulated.within(time, 20min, {{"jobs", 1.9, 0.005}, {"rides", 0.1, 0.2}},
-                                          rolled_back)
-                             ? 1
-                             : 0;
-            }
+            const int found = simulated.found_within(
+                time, 20min, {{"jobs", 1.9, 0.005}, {"rides", 0.1, 0.2}}, rolled_back);
             const Fault fault{0.2, 0.1, false, Onset::begin, 0};
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         "20 % within " + std::to_string(time / 1h) + " h");
@@ -325,16 +314,9 @@ TEST_SUITE("planner") {
         for (const auto& [rate, time] :
              {std::pair{0.015, Duration{75min}}, {0.012, Duration{180min}}}) {
             Rollouts simulated(policy, seed++);
-            int found = 0;
-            for (int i = 0; i < rollouts; ++i) {
-                simulated.begin();
-                found +=
-                    simulated.within(
-                        time, look_length, {{"", 60, rate}, {"", 540, 0.005, Population::baseline}},
-                        [](const Verdict& verdict) { return verdict.ledger.hold.acted; })
-                        ? 1
-                        : 0;
-            }
+            const int found = simulated.found_within(
+                time, look_length, {{"", 60, rate}, {"", 540, 0.005, Population::baseline}},
+                [](const Verdict& verdict) { return verdict.ledger.hold.acted; });
             const Fault fault{rate, 60, true, Onset::begin, 0};
             check_share(found, chance_to_find(policy, traffic, watch, fault, time),
                         std::to_string(rate) + " within " + std::to_string(time / 1min) + " min");

@@ -180,6 +180,17 @@ private:
     postgres::Database database_;
 };
 
+/// The first user's database with the route, the store and a daemon that holds its lease.
+struct OneDatabase {
+    explicit OneDatabase(const std::string& url) : hand(url), daemon(url) {
+        REQUIRE_FALSE(daemon.take());
+        router = daemon.opened.with_store(user_policy(), std::make_shared<PlainRouter>(url));
+    }
+    Hand hand;
+    Daemon daemon;
+    std::shared_ptr<Router> router;
+};
+
 /// What loading it says; empty: it loads.
 std::string refusal(const std::string& url) {
     Daemon daemon(url);
@@ -376,11 +387,10 @@ TEST_SUITE("postgres-store") {
         const auto url = address("CANARYD_POSTGRES");
         if (!url) return;
         make_world(*url);
-        Hand hand(*url);
-        Daemon daemon(*url);
-        REQUIRE_FALSE(daemon.take());
-        const auto router =
-            daemon.opened.with_store(user_policy(), std::make_shared<PlainRouter>(*url));
+        OneDatabase world(*url);
+        Hand& hand = world.hand;
+        Daemon& daemon = world.daemon;
+        const auto router = world.router;
         const auto read = [&] { return daemon.loop.run(router->read("unified-webhook")); };
         const auto phase = [&](const std::string& name, const std::string& what) {
             return hand.value("select (" + what + ")::text from migration_status where phase = '" +
@@ -535,11 +545,10 @@ TEST_SUITE("postgres-store") {
         const auto url = address("CANARYD_POSTGRES");
         if (!url) return;
         make_world(*url);
-        Hand hand(*url);
-        Daemon daemon(*url);
-        REQUIRE_FALSE(daemon.take());
-        const auto router =
-            daemon.opened.with_store(user_policy(), std::make_shared<PlainRouter>(*url));
+        OneDatabase world(*url);
+        Hand& hand = world.hand;
+        Daemon& daemon = world.daemon;
+        const auto router = world.router;
         Change begin = started("unified-webhook", 1);
         begin.transition.next.ordered = 1;
         SUBCASE("a draw that was taken over") {

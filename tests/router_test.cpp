@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "canaryd/routing.hpp"
+#include "daemon/postgres_user_tables.hpp"
 #include "tests/has.hpp"
 #include "tests/router_contract.hpp"
 
@@ -196,7 +197,7 @@ TEST_SUITE("router") {
         CHECK(route_by_hand(policy, settings) ==
               Ways{"select canaryd.rollback('why', 'rides');",
                    "canaryctl rollback --direct rides --database URL"});
-        policy.name = flagged_route;
+        policy.name = user_tables::flagged_route;
         CHECK(route_by_hand(policy, settings).front() == "select canaryd.rollback('why');");
     }
 

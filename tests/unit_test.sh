@@ -56,18 +56,18 @@ is_noticed() {  # a unit with a mistake in it is not clean: the check can fail
 
 # What deploy/install puts where, into a folder of ours.
 installs() {
-    local etc=$work/root/etc
+    local etc=$work/tree/etc
     echo certificate >"$work/server.crt"
-    DESTDIR=$work/root "$root/deploy/install" --postgres "$work/server.crt" &&
+    DESTDIR=$work/tree "$root/deploy/install" --postgres "$work/server.crt" &&
         cmp "$root/deploy/postgres.yaml" "$etc/canaryd/canaryd.yaml" &&
         cmp "$root/policies/unified-webhook.yaml" "$etc/canaryd/policies/unified-webhook.yaml" &&
         cmp "$work/server.crt" "$etc/canaryd/database.crt" &&
-        [ "$(stat -c %a "$etc/credstore")" = 700 ] && [ -x "$work/root/usr/bin/canaryd" ]
+        [ "$(stat -c %a "$etc/credstore")" = 700 ] && [ -x "$work/tree/usr/bin/canaryd" ]
 }
 keeps_what_is_there() {
-    echo "log_level: debug" >"$work/root/etc/canaryd/canaryd.yaml"
-    DESTDIR=$work/root "$root/deploy/install" --postgres &&
-        grep -qx "log_level: debug" "$work/root/etc/canaryd/canaryd.yaml"
+    echo "log_level: debug" >"$work/tree/etc/canaryd/canaryd.yaml"
+    DESTDIR=$work/tree "$root/deploy/install" --postgres &&
+        grep -qx "log_level: debug" "$work/tree/etc/canaryd/canaryd.yaml"
 }
 names_its_secrets() {  # each credential of the settings, and no other
     diff <(grep -o 'credential: [a-z_]*' "$root/deploy/postgres.yaml" | cut -d' ' -f2 | sort) \

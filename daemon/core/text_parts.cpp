@@ -50,15 +50,7 @@ std::string inked(const Paper& paper, Ink ink, const std::string& words) {
 }
 
 std::string one_line(std::string_view words) {
-    std::string line;
-    for (const char letter : words) {
-        if (letter == '\n') {
-            line += "; ";
-        } else {
-            line += letter;
-        }
-    }
-    return line;
+    return with_words_for('\n', "; ", words);
 }
 
 std::string clean(std::string_view text) {

@@ -14,7 +14,7 @@
 
 #include "daemon/ctl/ctl.hpp"
 #include "daemon/log.hpp"
-#include "daemon/routers/routers.hpp"
+#include "daemon/postgres_user_tables.hpp"
 
 namespace canaryd::ctl {
 namespace {
@@ -78,8 +78,8 @@ std::string route_note(const Options& options, const Policy& policy) {
         const auto found = settings.connections.find(policy.router.connection);
         if (found != settings.connections.end()) in_postgres = found->second.kind == "postgres";
     }
-    if (!in_postgres || policy.name == flagged_route) return "";
-    return "get_webhook_route() serves the policy " + std::string(flagged_route) +
+    if (!in_postgres || policy.name == user_tables::flagged_route) return "";
+    return "get_webhook_route() serves the policy " + std::string(user_tables::flagged_route) +
            " only; for this one programs ask canaryd.on_canary('" + policy.name + "', user)";
 }
 

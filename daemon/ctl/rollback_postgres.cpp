@@ -6,6 +6,7 @@
 #include "daemon/ctl/database.hpp"
 #include "daemon/log.hpp"
 #include "daemon/postgres.hpp"
+#include "daemon/postgres_user_tables.hpp"
 
 namespace canaryd::ctl {
 namespace {
@@ -90,7 +91,7 @@ int roll_back_in(const postgres::Target& target, const std::string& given,
             throw Refused("the route says " + text::weight(after.weight) + " again, set by " +
                           after.by);
         }
-        const bool flags = name == "unified-webhook" && after.readers != "function";
+        const bool flags = name == user_tables::flagged_route && after.readers != "function";
         const std::string sql = "select canaryd.rollback('why', " + sql_text(name) + ");";
         if (!options.json) {
             std::cout << escaped(name) << ": the route was " << text::weight(before.weight)

@@ -84,7 +84,7 @@ public:
           readers_(policy.router.readers) {
         // The one route that the users' flag column follows (deploy/sql/0006_flags.sql), and that
         // the users' own tables are about.
-        const bool of_users = policy.name == user_tables::rollout_name;
+        const bool of_users = policy.name == user_tables::flagged_route;
         if (of_users && history) {
             history_ = std::make_shared<postgres::Database>(connection);
             history_pool_ = std::move(history);

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "daemon/postgres_user_tables.hpp"
+
 namespace canaryd {
 
 namespace {
@@ -30,7 +32,7 @@ std::vector<std::string> on_sqlite_by_hand(const std::string& name) {
 }
 
 std::vector<std::string> on_postgres_by_hand(const std::string& name) {
-    const std::string route = name == flagged_route ? "" : ", '" + name + "'";
+    const std::string route = name == user_tables::flagged_route ? "" : ", '" + name + "'";
     return {"select canaryd.rollback('why'" + route + ");",
             "canaryctl rollback --direct " + name + " --database URL"};
 }

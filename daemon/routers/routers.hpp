@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "canaryd/ports.hpp"
@@ -11,9 +10,6 @@
 #include "daemon/async.hpp"
 
 namespace canaryd {
-
-/// The one route that get_webhook_route() and the users' flag column follow: deploy/sql.
-inline constexpr std::string_view flagged_route = "unified-webhook";
 
 /// View::by_hand of the policy's route; empty where the connection is not known.
 std::vector<std::string> route_by_hand(const Policy& policy, const Settings& settings);

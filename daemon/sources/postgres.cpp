@@ -157,7 +157,7 @@ private:
             const std::string& state = error.sqlstate();
             const bool by_data = state.starts_with("22") || state.starts_with("21") ||
                                  state == "P0001" || state == "57014";  // also how many they are
-            const bool denied = error.sqlstate() == "42501";
+            const bool denied = state == "42501";
             if (!by_data) {
                 refuse(error.what() +
                        std::string(denied ? "; GRANT SELECT on it TO the daemon's login" : ""));

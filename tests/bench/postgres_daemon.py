@@ -12,10 +12,8 @@ rollouts: N rollouts of 8 agents on one database that is source, router and stor
 a look every S seconds, 300 unless told, as in real life.
 """
 
-import argparse
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -28,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 import server as postgres  # noqa: E402
+from figures import main, say  # noqa: E402
 
 CANARYD = os.environ.get("CANARYD", str(ROOT / "build" / "canaryd"))
 CANARYCTL = os.environ.get("CANARYCTL", str(ROOT / "build" / "canaryctl"))
@@ -163,10 +162,6 @@ class Traffic(threading.Thread):
     def stop(self):
         self.done.set()
         self.join()
-
-
-def say(what, figure, goal=""):
-    print(f"  {what:<66} {figure:>14}   {goal}", flush=True)
 
 
 # --- look ----------------------------------------------------------------------------------------
@@ -328,29 +323,13 @@ def rollouts(options):
                 print("   ", error)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rollouts", type=int, default=1000)
-    parser.add_argument("--every", type=int, default=300, help="seconds from look to look")
-    parser.add_argument("--seconds", type=int, default=150, help="of each measurement")
-    parser.add_argument("what", nargs="*", metavar="WHAT")
-    options = parser.parse_args()
-    every = {"look": look, "rollouts": rollouts}
-    if postgres.missing():
-        print(f"postgres_daemon: {postgres.missing()}", file=sys.stderr)
-        return 1
-    unknown = set(options.what) - set(every)
-    if unknown:
-        print(f"postgres_daemon: {', '.join(unknown)}: one of {', '.join(every)}", file=sys.stderr)
-        return 64
-    print(f"tests/bench/postgres_daemon.py {' '.join(sys.argv[1:])}: {os.cpu_count()} cores, "
-          f"{platform.machine()}, load {os.getloadavg()[0]:.1f}")
-    for name in options.what or every:
-        every[name](options)
-    return 0
+def measure(options, benches):
+    for bench in benches:
+        bench(options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, [("rows", 1_000_000, "of the long table"), ("rollouts", 1000, "how many"),
+                            ("every", 300, "seconds from look to look"),
+                            ("seconds", 150, "of each measurement")],
+                  {"look": look, "rollouts": rollouts}, measure))

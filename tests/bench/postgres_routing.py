@@ -7,9 +7,6 @@ Starts a PostgreSQL of its own, with N users, 1000000 unless told, half of them 
 is compared runs by turns in the same run: ratios hold on a busy machine, times do not.
 """
 
-import argparse
-import os
-import platform
 import re
 import shutil
 import statistics
@@ -22,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "postgres"))
 import server as postgres  # noqa: E402
+from figures import main, say  # noqa: E402
 from world import FILES, NAME, SQL  # noqa: E402
 
 PGBENCH = postgres.BIN / "pgbench"
@@ -115,10 +113,6 @@ class Bench:
 
 def quantile(values, share):
     return values[min(len(values) - 1, int(share * len(values)))]
-
-
-def say(what, figure, goal=""):
-    print(f"  {what:<66} {figure:>12}   {goal}", flush=True)
 
 
 def rollback(bench):
@@ -244,34 +238,19 @@ def lookup(bench):
         "goal: at least 1.2" if large else "")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
-    parser.add_argument("what", nargs="*", metavar="WHAT")
-    options = parser.parse_args()
-    every = {"rollback": rollback, "flags": flags, "lookup": lookup}
-    if postgres.missing():
-        print(f"postgres_routing: {postgres.missing()}", file=sys.stderr)
-        return 1
-    unknown = set(options.what) - set(every)
-    if unknown:
-        print(f"postgres_routing: {', '.join(unknown)}: one of {', '.join(every)}", file=sys.stderr)
-        return 64
-    print(f"tests/bench/postgres_routing.py --users {options.users}: {os.cpu_count()} cores, "
-          f"{platform.machine()}, load {os.getloadavg()[0]:.1f}")
+def measure(options, benches):
     settings = {"shared_buffers": "128MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
     with postgres.Postgres(settings) as server:
         bench = Bench(server, options.users, options.seconds)
         try:
             bench.prepare()
-            for name in options.what or every:
-                every[name](bench)
+            for one in benches:
+                one(bench)
         finally:
             bench.close()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, [("users", 1_000_000, "in the table"),
+                            ("seconds", 5, "of each measurement")],
+                  {"rollback": rollback, "flags": flags, "lookup": lookup}, measure))
