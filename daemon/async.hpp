@@ -6,9 +6,8 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
@@ -25,30 +24,23 @@ namespace canaryd {
 
 namespace asio = boost::asio;
 
-/// A flag and at most one waiting coroutine: a ring while nobody waits is kept. One thread.
-///
-/// Built on a timer that never expires, whose wait is cancelled by the ring: no time is involved,
-/// so it works under the virtual clock as well.
+/// A flag and at most one waiting coroutine: a ring while nobody waits is kept, and rings before
+/// the waiter runs are one. No time and no socket is involved, so it works under the virtual clock
+/// as well. One thread.
 class Wake {
 public:
-    explicit Wake(asio::any_io_executor executor)
-        : timer_(std::move(executor), asio::steady_timer::time_point::max()) {}
+    explicit Wake(asio::any_io_executor executor) : bell_(std::move(executor), 1) {}
     void ring() {
-        rung_ = true;
-        timer_.cancel();
+        if (!std::exchange(rung_, true)) bell_.try_send(boost::system::error_code{});
     }
+    /// Throws boost::system::system_error when a deadline cancels it.
     Async<> wait() {
-        while (!rung_) {
-            boost::system::error_code cancelled;
-            co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
-            // A ring cancels the wait; so does a deadline, and that one has to be passed on.
-            if (!rung_) throw boost::system::system_error(asio::error::operation_aborted);
-        }
+        co_await bell_.async_receive(asio::use_awaitable);
         rung_ = false;
     }
 
 private:
-    asio::steady_timer timer_;
+    asio::experimental::channel<void(boost::system::error_code)> bell_;
     bool rung_ = false;
 };
 
