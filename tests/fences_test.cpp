@@ -142,10 +142,10 @@ const std::vector<Library>& libraries() {
     static const std::vector<Library> all{
         {"<yaml-cpp", {"daemon/fields.cpp"}},
         {"<sqlite3.h>", {"daemon/sqlite.cpp", "daemon/routers/sqlite.cpp"}},
-        {"<boost/beast", {"daemon/http/", "daemon/notifiers/slack"}},
+        {"<boost/beast", {"daemon/http/", "daemon/notifiers/slack", "daemon/boost_impl.cpp"}},
         {"<prometheus/", {"daemon/http/metrics.cpp"}},
         {"<openssl/", {"daemon/sha256.cpp"}},
-        {"<boost/asio/ssl", {"daemon/notifiers/slack.cpp"}},
+        {"<boost/asio/ssl", {"daemon/notifiers/slack.cpp", "daemon/boost_impl.cpp"}},
         {"<systemd/", {"daemon/systemd.cpp", "daemon/log.cpp", "daemon/http/server.cpp"}},
         {"<CLI/", {"daemon/ctl/", "daemon/main.cpp"}},
         {"<pqxx/", {"daemon/postgres.cpp"}},
