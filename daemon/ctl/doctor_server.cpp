@@ -54,7 +54,7 @@ Way way_of(postgres::Database& database, const postgres::Target& target) {
     postgres::Database other([target] { return target; });
     std::set<std::int64_t> ours, theirs;
     try {
-        const Patience patience(other, std::chrono::seconds{5});
+        const Patience limit(other, std::chrono::seconds{5});
         for (int round = 0; round < 10; ++round) {
             ours.insert(server_pid(database));
             theirs.insert(server_pid(other));
