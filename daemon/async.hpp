@@ -6,10 +6,10 @@
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/dispatch.hpp>
-#include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -24,23 +24,25 @@ namespace canaryd {
 
 namespace asio = boost::asio;
 
+class Parking;
+
 /// A flag and at most one waiting coroutine: a ring while nobody waits is kept, and rings before
 /// the waiter runs are one. No time and no socket is involved, so it works under the virtual clock
-/// as well. One thread.
+/// as well. The waiter belongs to its loop, which destroys it when it ends. One thread.
+///
+/// Not Asio's channel: of 1.81, after one cancelled receive it refuses whatever is sent.
 class Wake {
 public:
-    explicit Wake(asio::any_io_executor executor) : bell_(std::move(executor), 1) {}
-    void ring() {
-        if (!std::exchange(rung_, true)) bell_.try_send(boost::system::error_code{});
-    }
-    /// Throws boost::system::system_error when a deadline cancels it.
-    Async<> wait() {
-        co_await bell_.async_receive(asio::use_awaitable);
-        rung_ = false;
-    }
+    explicit Wake(asio::any_io_executor executor);
+    void ring();
+    /// Throws boost::system::system_error when a deadline cancels it; rung or not, it can be waited
+    /// for again.
+    Async<> wait();
 
 private:
-    asio::experimental::channel<void(boost::system::error_code)> bell_;
+    asio::any_io_executor executor_;
+    Parking& parking_;
+    std::uint64_t waiter_ = 0;
     bool rung_ = false;
 };
 
@@ -78,22 +80,28 @@ struct TimedOut : std::runtime_error {
 template <class T>
 Async<T> with_deadline(Clock& clock, Duration limit, std::string what, Async<T> work) {
     const auto executor = co_await asio::this_coro::executor;
-    asio::cancellation_signal signal;
+    const auto signal = std::make_shared<asio::cancellation_signal>();
     bool late = false;
-    const Alarm alarm(clock, clock.steady() + limit, [&] {
-        late = true;
-        signal.emit(asio::cancellation_type::terminal);
-    });
+    // From inside the loop, whoever rings the clock: what co_spawn does with an emission from
+    // outside comes later, and may find the work done and itself destroyed.
+    const Alarm alarm(clock, clock.steady() + limit,
+                      [&late, executor, ours = std::weak_ptr(signal)] {
+                          late = true;
+                          asio::dispatch(executor, [ours] {
+                              const auto still = ours.lock();
+                              if (still) still->emit(asio::cancellation_type::terminal);
+                          });
+                      });
     try {
         if constexpr (std::is_void_v<T>) {
             co_await asio::co_spawn(
                 executor, std::move(work),
-                asio::bind_cancellation_slot(signal.slot(), asio::use_awaitable));
+                asio::bind_cancellation_slot(signal->slot(), asio::use_awaitable));
             co_return;
         } else {
             T result = co_await asio::co_spawn(
                 executor, std::move(work),
-                asio::bind_cancellation_slot(signal.slot(), asio::use_awaitable));
+                asio::bind_cancellation_slot(signal->slot(), asio::use_awaitable));
             co_return result;
         }
     } catch (const boost::system::system_error&) {

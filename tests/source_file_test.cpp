@@ -8,6 +8,7 @@
 #include <random>
 
 #include "daemon/sources/cursor.hpp"
+#include "daemon/sources/rows.hpp"
 #include "tests/has.hpp"
 #include "tests/metrics_file.hpp"
 
@@ -58,9 +59,56 @@ private:
     bool changed_ = false;
 };
 
+/// A table with more rows than one look may read, all of one second.
+class Crowd : public rows::RowReader {
+public:
+    explicit Crowd(std::int64_t rows) : rows_(rows) {}
+    std::int64_t read_in_all = 0;
+
+    std::optional<std::int64_t> first_id(TimePoint) override { return 1; }
+    std::int64_t end_id() override { return rows_ + 1; }
+    void read(std::int64_t lo, std::int64_t hi, const Take& take) override {
+        rows::Row row;
+        row.webhook = {rows::Cell::Kind::text, 0, 0, "new"};
+        row.status = {rows::Cell::Kind::text, 0, 0, "success"};
+        row.created_at = row.started_at =
+            row.completed_at = {rows::Cell::Kind::integer, begin, 0, {}};
+        row.duration_ms = {rows::Cell::Kind::integer, 100, 0, {}};
+        for (row.id = lo; row.id <= std::min(hi, rows_); ++row.id) {
+            ++read_in_all;
+            if (!take(row)) return;
+        }
+    }
+    void read_events(TimePoint, TimePoint, const Take&) override {}
+    std::vector<Counted> count(const rows::WindowAsk&, Population, TimePoint) override {
+        return {{}};
+    }
+    std::optional<double> number(const rows::WindowAsk&, std::string&) override { return {}; }
+
+private:
+    std::int64_t rows_;
+};
+
 }  // namespace
 
 TEST_SUITE("source") {
+    TEST_CASE("a look reads two million rows at most: it proves nothing, the next has the rest") {
+        constexpr std::int64_t most = 2'000'000;
+        Crowd crowd(most + 1000);
+        rows::Counter counter(metrics_policy());
+        Look look = counter.look(first_ask, crowd);
+        CHECK(crowd.read_in_all == most);
+        CHECK_FALSE(look.canary_complete);
+        CHECK_FALSE(look.baseline_complete);
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(has(look.remarks[0], "2000000 rows were read, as many as one look may"));
+        const std::int64_t counted = requests(look);
+        look = counter.look(ask(begin + 10 * second, begin + 20 * second, look.cursor), crowd);
+        CHECK(look.canary_complete);
+        CHECK(crowd.read_in_all == most + 1000);
+        CHECK(counted + requests(look) == most + 1000);
+    }
+
     TEST_CASE("a missing file, one that is no database and a missing table are said, and heal") {
         const Folder folder;
         const std::string path = folder.file("m.db");

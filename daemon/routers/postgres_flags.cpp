@@ -1,6 +1,7 @@
 #include "daemon/routers/postgres_flags.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "daemon/log.hpp"
@@ -9,10 +10,12 @@ namespace canaryd {
 
 namespace {
 
-// Some megabytes of table at once: milliseconds, and a lock on the changed rows only.
+// Of the table at once: milliseconds, and a lock on the changed rows only.
 constexpr int blocks_at_once = 64;
-// Between two batches, so that vacuum, writers and replicas keep up.
-constexpr Duration breath = std::chrono::milliseconds{10};
+// Between two batches, so that look-ups, writers, vacuum and replicas hardly notice: so long at
+// least, and so many times as long as the batch took.
+constexpr Duration least_breath = std::chrono::milliseconds{10};
+constexpr int breaths = 4;
 constexpr Duration least_wait = std::chrono::seconds{1};
 constexpr Duration most_wait = std::chrono::minutes{1};
 constexpr postgres::Limits batch_limits{std::chrono::seconds{20}, std::chrono::seconds{1},
@@ -56,13 +59,19 @@ bool FlagFollower::sleep(Duration most, bool rings_count) {
 void FlagFollower::run() {
     Duration wait{0};
     Duration backoff = least_wait;
-    while (sleep(wait, wait != breath)) {
+    bool more = false;
+    while (sleep(wait, !more)) {
         try {
-            wait = follow() ? breath : Duration{0};
+            const auto began = std::chrono::steady_clock::now();
+            more = follow();
+            const auto took =
+                std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - began);
+            wait = more ? std::max(least_breath, breaths * took) : Duration{0};
             // There may be nothing to follow for a week: the connection is one of few.
-            if (wait == Duration{0}) database_.close();
+            if (!more) database_.close();
             backoff = least_wait;
         } catch (const std::exception& error) {
+            more = false;
             wait = backoff;
             backoff = std::min(2 * backoff, most_wait);
             const std::lock_guard lock(mutex_);
