@@ -1,7 +1,6 @@
 #include "daemon/routers/postgres_flags.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "daemon/log.hpp"
@@ -57,21 +56,18 @@ bool FlagFollower::sleep(Duration most, bool rings_count) {
 }
 
 void FlagFollower::run() {
+    std::optional<Duration> rest;  // until the next batch
     Duration wait{0};
     Duration backoff = least_wait;
-    bool more = false;
-    while (sleep(wait, !more)) {
+    while (sleep(wait, !rest)) {
         try {
-            const auto began = std::chrono::steady_clock::now();
-            more = follow();
-            const auto took =
-                std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - began);
-            wait = more ? std::max(least_breath, breaths * took) : Duration{0};
+            rest = follow();
+            wait = rest.value_or(Duration{0});
             // There may be nothing to follow for a week: the connection is one of few.
-            if (!more) database_.close();
+            if (!rest) database_.close();
             backoff = least_wait;
         } catch (const std::exception& error) {
-            more = false;
+            rest.reset();
             wait = backoff;
             backoff = std::min(2 * backoff, most_wait);
             const std::lock_guard lock(mutex_);
@@ -82,14 +78,16 @@ void FlagFollower::run() {
     }
 }
 
-bool FlagFollower::follow() {
+std::optional<Duration> FlagFollower::follow() {
     postgres::Transaction batch(database_, postgres::Transaction::Kind::write, batch_limits);
     const auto row = batch.run(
-        "select done, changed, at_block, of_blocks"
+        "select done, changed, at_block, of_blocks,"
+        " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint"
         " from canaryd.follow_flags($1, $2)",
         name_, blocks_at_once);
     const bool done = row.boolean(0, 0);
     const std::int64_t changed = row.integer(0, 1);
+    const Duration took{row.integer(0, 4)};
     batch.commit();
     const std::lock_guard lock(mutex_);
     if (done_ && !done) changed_ = 0;
@@ -99,7 +97,8 @@ bool FlagFollower::follow() {
     at_block_ = row.integer(0, 2);
     of_blocks_ = row.integer(0, 3);
     trouble_.clear();
-    return !done;
+    if (done) return std::nullopt;
+    return std::clamp(breaths * took, least_breath, most_wait);
 }
 
 std::string FlagFollower::progress() const {

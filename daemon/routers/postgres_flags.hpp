@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -29,8 +30,8 @@ public:
 
 private:
     void run();
-    /// One batch; whether there is more to do.
-    bool follow();
+    /// One batch; how long to rest before the next, or nothing: all follow.
+    std::optional<Duration> follow();
     /// Sleeps until rung, and no longer than `most` (zero: for ever). False at the end.
     bool sleep(Duration most, bool rings_count);
 
