@@ -68,19 +68,23 @@ void Wake::ring() {
 }
 
 Async<> Wake::wait() {
+    const auto park = [this](auto handler) {
+        auto slot = asio::get_associated_cancellation_slot(handler);
+        waiter_ = parking_.park(
+            std::make_unique<HandlerWaiter<decltype(handler)>>(std::move(handler), executor_));
+        if (!slot.is_connected()) return;
+        slot.assign([&parking = parking_, key = waiter_](asio::cancellation_type) {
+            parking.resume(key, asio::error::operation_aborted);
+        });
+    };
     while (!rung_) {
-        co_await asio::async_initiate<const asio::use_awaitable_t<>&,
-                                      void(boost::system::error_code)>(
-            [this](auto handler) {
-                auto slot = asio::get_associated_cancellation_slot(handler);
-                waiter_ = parking_.park(std::make_unique<HandlerWaiter<decltype(handler)>>(
-                    std::move(handler), executor_));
-                if (!slot.is_connected()) return;
-                slot.assign([&parking = parking_, key = waiter_](asio::cancellation_type) {
-                    parking.resume(key, asio::error::operation_aborted);
-                });
-            },
-            asio::use_awaitable);
+        try {
+            co_await asio::async_initiate<const asio::use_awaitable_t<>&,
+                                          void(boost::system::error_code)>(park,
+                                                                           asio::use_awaitable);
+        } catch (const boost::system::system_error&) {
+            if (!rung_) throw;  // an answer that came with its deadline is an answer
+        }
     }
     rung_ = false;
 }

@@ -34,9 +34,11 @@ class Parking;
 class Wake {
 public:
     explicit Wake(asio::any_io_executor executor);
+    Wake(const Wake&) = delete;
+    Wake& operator=(const Wake&) = delete;
     void ring();
-    /// Throws boost::system::system_error when a deadline cancels it; rung or not, it can be waited
-    /// for again.
+    /// Throws boost::system::system_error when a deadline cancels it before it is rung; it can be
+    /// waited for again.
     Async<> wait();
 
 private:

@@ -96,7 +96,28 @@ TEST_SUITE("async") {
         }
     }
 
-    TEST_CASE("a ring and a deadline in the same moment resume the waiter once") {
+    TEST_CASE("an answer and its deadline in the same moment, in either order, are an answer") {
+        for (const bool answer_first : {true, false}) {
+            asio::io_context loop(1);
+            VirtualClock clock;
+            Wake wake(loop.get_executor());
+            int times = 0, ends = 0;
+            asio::co_spawn(loop, with_deadline(clock, seconds{5}, "the bell", waits(wake, times)),
+                           [&](const std::exception_ptr& error) {
+                               CHECK_FALSE(error);
+                               ++ends;
+                           });
+            poll(loop);
+            if (answer_first) wake.ring();
+            asio::post(loop, [&clock] { clock.advance(); });
+            if (!answer_first) asio::post(loop, [&wake] { wake.ring(); });
+            poll(loop);
+            CHECK(ends == 1);
+            CHECK(times == 1);
+        }
+    }
+
+    TEST_CASE("a deadline rung from outside the loop after the answer finds nobody") {
         asio::io_context loop(1);
         VirtualClock clock;
         Wake wake(loop.get_executor());

@@ -108,8 +108,7 @@ public:
         message.revision = 7;
         message.notice.text = "demo: promoted to 50 %";
         Outcome outcome;
-        asio::io_context deciding{1};
-        asio::co_spawn(deciding, notifier->send(message),
+        asio::co_spawn(deciding_, notifier->send(message),
                        [&outcome](const std::exception_ptr& error, Sent sent) {
                            try {
                                if (error) std::rethrow_exception(error);
@@ -119,12 +118,14 @@ public:
                            }
                        });
         // The answer is posted from the other thread: work of its own keeps this loop waiting.
-        const auto waiting = asio::make_work_guard(deciding);
-        while (!outcome.sent && outcome.error.empty()) deciding.run_one();
+        deciding_.restart();
+        const auto waiting = asio::make_work_guard(deciding_);
+        while (!outcome.sent && outcome.error.empty()) deciding_.run_one();
         return outcome;
     }
 
 private:
+    asio::io_context deciding_{1};  // outlives the thread, which may still be inside its post
     asio::io_context loop_{1};
     asio::executor_work_guard<asio::io_context::executor_type> work_;
     std::thread thread_;

@@ -9,12 +9,10 @@ namespace canaryd {
 
 namespace {
 
-// Of the table at once: milliseconds, and a lock on the changed rows only.
+// Some megabytes of table at once: milliseconds, and a lock on the changed rows only.
 constexpr int blocks_at_once = 64;
-// Between two batches, so that look-ups, writers, vacuum and replicas hardly notice: so long at
-// least, and so many times as long as the batch took.
-constexpr Duration least_breath = std::chrono::milliseconds{10};
-constexpr int breaths = 4;
+// Between two batches, so that vacuum, writers and replicas keep up.
+constexpr Duration breath = std::chrono::milliseconds{10};
 constexpr Duration least_wait = std::chrono::seconds{1};
 constexpr Duration most_wait = std::chrono::minutes{1};
 constexpr postgres::Limits batch_limits{std::chrono::seconds{20}, std::chrono::seconds{1},
@@ -56,18 +54,15 @@ bool FlagFollower::sleep(Duration most, bool rings_count) {
 }
 
 void FlagFollower::run() {
-    std::optional<Duration> rest;  // until the next batch
     Duration wait{0};
     Duration backoff = least_wait;
-    while (sleep(wait, !rest)) {
+    while (sleep(wait, wait != breath)) {
         try {
-            rest = follow();
-            wait = rest.value_or(Duration{0});
+            wait = follow() ? breath : Duration{0};
             // There may be nothing to follow for a week: the connection is one of few.
-            if (!rest) database_.close();
+            if (wait == Duration{0}) database_.close();
             backoff = least_wait;
         } catch (const std::exception& error) {
-            rest.reset();
             wait = backoff;
             backoff = std::min(2 * backoff, most_wait);
             const std::lock_guard lock(mutex_);
@@ -78,16 +73,14 @@ void FlagFollower::run() {
     }
 }
 
-std::optional<Duration> FlagFollower::follow() {
+bool FlagFollower::follow() {
     postgres::Transaction batch(database_, postgres::Transaction::Kind::write, batch_limits);
     const auto row = batch.run(
-        "select done, changed, at_block, of_blocks,"
-        " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint"
+        "select done, changed, at_block, of_blocks"
         " from canaryd.follow_flags($1, $2)",
         name_, blocks_at_once);
     const bool done = row.boolean(0, 0);
     const std::int64_t changed = row.integer(0, 1);
-    const Duration took{row.integer(0, 4)};
     batch.commit();
     const std::lock_guard lock(mutex_);
     if (done_ && !done) changed_ = 0;
@@ -97,8 +90,7 @@ std::optional<Duration> FlagFollower::follow() {
     at_block_ = row.integer(0, 2);
     of_blocks_ = row.integer(0, 3);
     trouble_.clear();
-    if (done) return std::nullopt;
-    return std::clamp(breaths * took, least_breath, most_wait);
+    return !done;
 }
 
 std::string FlagFollower::progress() const {

@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <thread>
 
@@ -30,8 +29,8 @@ public:
 
 private:
     void run();
-    /// One batch; how long to rest before the next, or nothing: all follow.
-    std::optional<Duration> follow();
+    /// One batch; whether there is more to do.
+    bool follow();
     /// Sleeps until rung, and no longer than `most` (zero: for ever). False at the end.
     bool sleep(Duration most, bool rings_count);
 

@@ -131,20 +131,17 @@ begin
 end
 $$;
 
--- For people without a daemon: call canaryd.follow('unified-webhook'). Between two batches it pauses
--- so many times as long as the batch took, as the daemon does, so that nobody notices; 0 hurries.
-create or replace procedure canaryd.follow(p_name text, p_pause double precision default 4)
+-- For people without a daemon: call canaryd.follow('unified-webhook').
+create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0.01)
 language plpgsql as $$
 declare
     batch record;
-    began timestamptz;
 begin
     loop
-        began := clock_timestamp();
         select * into batch from canaryd.follow_flags(p_name);
         commit;
         exit when batch.done;
-        perform pg_sleep(p_pause * extract(epoch from clock_timestamp() - began));
+        perform pg_sleep(p_pause);
     end loop;
 end
 $$;
