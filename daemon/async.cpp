@@ -1,66 +1,43 @@
 #include "daemon/async.hpp"
 
+#include <boost/asio/append.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <map>
 
 namespace canaryd {
 
-/// The coroutines of one loop that wait for a ring.
+/// The coroutines of one loop that wait for a ring: a service, so that they end with their loop.
 class Parking : public asio::execution_context::service {
 public:
     using key_type = Parking;
     static inline asio::execution_context::id id;
 
-    struct Waiter {
-        virtual ~Waiter() = default;
-        virtual void resume(boost::system::error_code error) = 0;
-    };
+    using Waiter =
+        asio::async_result<asio::use_awaitable_t<>, void(boost::system::error_code)>::handler_type;
 
     explicit Parking(asio::execution_context& loop) : service(loop) {}
 
-    /// A number that is never given again.
-    std::uint64_t park(std::unique_ptr<Waiter> waiter) {
+    /// A number that is never given again: who holds an old one wakes nobody else.
+    std::uint64_t park(Waiter waiter) {
         waiters_.emplace(++last_, std::move(waiter));
         return last_;
     }
     /// Once for each: a ring and a deadline may come in the same millisecond.
     void resume(std::uint64_t number, boost::system::error_code error) {
-        const auto waiter = waiters_.extract(number);
-        if (waiter) waiter.mapped()->resume(error);
+        auto waiter = waiters_.extract(number);
+        if (waiter) asio::post(asio::append(std::move(waiter.mapped()), error));
     }
 
 private:
-    void shutdown() override {
-        // What a frame destroys may ring another one, which is still here or gone.
-        while (!waiters_.empty()) waiters_.extract(waiters_.begin());
-    }
+    void shutdown() override { waiters_.clear(); }
 
-    std::map<std::uint64_t, std::unique_ptr<Waiter>> waiters_;
+    std::map<std::uint64_t, Waiter> waiters_;
     std::uint64_t last_ = 0;
 };
 
-namespace {
-
-template <class Handler>
-struct HandlerWaiter : Parking::Waiter {
-    HandlerWaiter(Handler its, asio::any_io_executor loop)
-        : handler(std::move(its)), executor(std::move(loop)) {}
-    void resume(boost::system::error_code error) override {
-        asio::post(executor, [handler = std::move(handler), error]() mutable {
-            asio::get_associated_cancellation_slot(handler).clear();
-            std::move(handler)(error);
-        });
-    }
-    Handler handler;
-    asio::any_io_executor executor;
-};
-
-}  // namespace
-
-Wake::Wake(asio::any_io_executor executor)
-    : executor_(std::move(executor)),
-      parking_(asio::use_service<Parking>(asio::query(executor_, asio::execution::context))) {}
+Wake::Wake(const asio::any_io_executor& executor)
+    : parking_(asio::use_service<Parking>(asio::query(executor, asio::execution::context))) {}
 
 void Wake::ring() {
     rung_ = true;
@@ -68,13 +45,12 @@ void Wake::ring() {
 }
 
 Async<> Wake::wait() {
-    const auto park = [this](auto handler) {
-        auto slot = asio::get_associated_cancellation_slot(handler);
-        waiter_ = parking_.park(
-            std::make_unique<HandlerWaiter<decltype(handler)>>(std::move(handler), executor_));
+    const auto park = [this](Parking::Waiter waiter) {
+        auto slot = asio::get_associated_cancellation_slot(waiter);
+        waiter_ = parking_.park(std::move(waiter));
         if (!slot.is_connected()) return;
-        slot.assign([&parking = parking_, key = waiter_](asio::cancellation_type) {
-            parking.resume(key, asio::error::operation_aborted);
+        slot.assign([&parking = parking_, number = waiter_](asio::cancellation_type) {
+            parking.resume(number, asio::error::operation_aborted);
         });
     };
     while (!rung_) {

@@ -33,7 +33,7 @@ class Parking;
 /// Not Asio's channel: of 1.81, after one cancelled receive it refuses whatever is sent.
 class Wake {
 public:
-    explicit Wake(asio::any_io_executor executor);
+    explicit Wake(const asio::any_io_executor& executor);
     Wake(const Wake&) = delete;
     Wake& operator=(const Wake&) = delete;
     void ring();
@@ -42,7 +42,6 @@ public:
     Async<> wait();
 
 private:
-    asio::any_io_executor executor_;
     Parking& parking_;
     std::uint64_t waiter_ = 0;
     bool rung_ = false;
@@ -84,8 +83,8 @@ Async<T> with_deadline(Clock& clock, Duration limit, std::string what, Async<T> 
     const auto executor = co_await asio::this_coro::executor;
     const auto signal = std::make_shared<asio::cancellation_signal>();
     bool late = false;
-    // From inside the loop, whoever rings the clock: what co_spawn does with an emission from
-    // outside comes later, and may find the work done and itself destroyed.
+    // From inside the loop, whoever rings the clock: from outside, co_spawn would pass it on later,
+    // when the work may have ended and taken the signal with it.
     const Alarm alarm(clock, clock.steady() + limit,
                       [&late, executor, ours = std::weak_ptr(signal)] {
                           late = true;

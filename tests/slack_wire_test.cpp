@@ -108,6 +108,7 @@ public:
         message.revision = 7;
         message.notice.text = "demo: promoted to 50 %";
         Outcome outcome;
+        deciding_.restart();  // it ran out of work when it sent before
         asio::co_spawn(deciding_, notifier->send(message),
                        [&outcome](const std::exception_ptr& error, Sent sent) {
                            try {
@@ -118,7 +119,6 @@ public:
                            }
                        });
         // The answer is posted from the other thread: work of its own keeps this loop waiting.
-        deciding_.restart();
         const auto waiting = asio::make_work_guard(deciding_);
         while (!outcome.sent && outcome.error.empty()) deciding_.run_one();
         return outcome;
