@@ -18,20 +18,24 @@ Async<> waits(Wake& wake, int& times) {
     ++times;
 }
 
-/// A member that says when its coroutine's frame is destroyed.
+/// A member that says when its coroutine's frame is destroyed, and rings then, as guards may.
 struct Witness {
-    explicit Witness(bool& gone) : gone_(gone) {}
-    ~Witness() { gone_ = true; }
+    Witness(bool& gone, Wake& wake) : gone_(gone), wake_(wake) {}
+    ~Witness() {
+        gone_ = true;
+        wake_.ring();
+    }
     Witness(const Witness&) = delete;
     Witness& operator=(const Witness&) = delete;
 
 private:
     bool& gone_;
+    Wake& wake_;
 };
 
 Async<> waits_for_ever(bool& gone) {
-    const Witness witness(gone);
     Wake wake(co_await asio::this_coro::executor);
+    const Witness witness(gone, wake);
     co_await wake.wait();
 }
 
