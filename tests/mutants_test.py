@@ -50,7 +50,7 @@ TESTS = {
 LIBRARIES = {"rollout": [], "evidence": ["-lrapidcheck"],
              "controller": ["-lyaml-cpp", "-lcrypto", "-lsystemd"]}
 # What the simulated world needs of daemon/ beside the core: no more, since each bug is linked.
-DAEMON = ["clock.cpp", "controller.cpp", "controller_lease.cpp", "controller_loops.cpp",
+DAEMON = ["async.cpp", "clock.cpp", "controller.cpp", "controller_lease.cpp", "controller_loops.cpp",
           "controller_start.cpp", "controller_tell.cpp",
           "controller_view.cpp", "fields.cpp", "fields_getters.cpp", "log.cpp", "policy_rules.cpp",
           "policy_triggers.cpp", "policy_yaml.cpp", "sha256.cpp", "units.cpp"]
