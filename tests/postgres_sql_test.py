@@ -8,8 +8,13 @@ on, 20000 unless told; 1000000 is what their second is promised for.
 """
 
 import argparse
+import os
 import random
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -17,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "postgres"))
 import server as postgres  # noqa: E402
 from world import BUCKETS, CANARY, FILES, IDS, LEGACY, NAME, SQL, USERS  # noqa: E402
-from world import World, below, bucket, expect, run  # noqa: E402
+from world import Skipped, World, below, bucket, expect, run  # noqa: E402
 
 # --- The migration -------------------------------------------------------------------------------
 
@@ -102,6 +107,34 @@ def a_superuser_may_apply_it_too(world):
     database.query("select * from assign_users_to_unified_webhook(0)")
     expect(not database.on_canary(), "and may still assign")
     database.query("insert into migration_rollbacks (phase, reason) values ('week4', 'x')")
+
+
+def the_supabase_cli_pushes_the_files_as_the_page_says(world):
+    cli = shutil.which("supabase")
+    if not cli:
+        raise Skipped("no supabase on PATH (npm install -g supabase)")
+    page = (SQL / "README.md").read_text()
+    copies = re.search(r"With the Supabase CLI.*?^    (n=.*?done)$", page, re.S | re.M)[1]
+    database = world.copy("drawn")
+    flags = database.flagged()
+    url = world.server.url(user="owner", database=database.name)
+    version = subprocess.run([cli, "--version"], capture_output=True, text=True, check=True).stdout
+    target = ([f"--remote={url}"] if int(re.search(r"\d+", version)[0]) >= 3
+              else ["--db-url", f"{url}?sslmode=disable"])
+    quiet = {**os.environ, "SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1"}
+    with tempfile.TemporaryDirectory(prefix="canaryd-supabase-") as folder:
+        Path(folder, "supabase", "migrations").mkdir(parents=True)
+        Path(folder, "supabase", "config.toml").write_text('project_id = "first-user"\n')
+        Path(folder, "deploy").symlink_to(SQL.parent)
+        subprocess.run(["bash", "-euc", copies], cwd=folder, check=True)
+        for _ in range(2):  # the second time there is nothing to push
+            push = subprocess.run([cli, "db", "push", "--yes", *target], cwd=folder, text=True,
+                                  env=quiet, stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=120)
+            expect(push.returncode == 0, "it pushes them", push.stdout, push.stderr)
+    expect([row[0] for row in database.query("select file from canaryd.applied order by 1")]
+           == [path.name for path in FILES] + ["grants.sql"], "each file says that it was applied")
+    expect(database.on_canary() == flags, "those who were drawn are the canary, and nobody else")
 
 
 def without_a_user_table_it_says_what_it_needs(world):
@@ -933,6 +966,7 @@ TESTS = [
     where_it_was_not_the_same_objects_are_made,
     applied_twice_it_changes_nothing,
     a_superuser_may_apply_it_too,
+    the_supabase_cli_pushes_the_files_as_the_page_says,
     without_a_user_table_it_says_what_it_needs,
     the_bucket_is_that_of_an_independent_sha256,
     buckets_are_uniform,
