@@ -142,16 +142,20 @@ class Feeder(threading.Thread):
             self.database.execute("commit")
 
 
-def route_weight(folder):
-    """Basis points of the route row; 0 while there is none."""
+def route_row(folder):
+    """Basis points of the route row and the decision that it names; 0 while there is none."""
     try:
         with contextlib.closing(sqlite3.connect(f"file:{folder}/route.db?mode=ro", uri=True,
                                                 timeout=5)) as database:
             row = database.execute(
-                "select weight from canaryd_route where name = ?", (NAME,)).fetchone()
-            return row[0] if row else 0
+                "select weight, reason from canaryd_route where name = ?", (NAME,)).fetchone()
+            return row or (0, "")
     except sqlite3.OperationalError:
-        return 0
+        return 0, ""
+
+
+def route_weight(folder):
+    return route_row(folder)[0]
 
 
 class Daemon:
@@ -292,7 +296,7 @@ class Crashes:
             killer.join()
             self.daemon.kill()
 
-    def check(self, dead_weight):
+    def check(self, dead_row):
         before = self.last
         view = self.daemon.view(before["id"])
         if view is None:
@@ -311,10 +315,19 @@ class Crashes:
             status = self.daemon.view(rollout)
             if status and status["status"] != "rolled_back":
                 raise Broken(f"{rollout} was rolled back and is {status['status']}")
-        if dead_weight > WEIGHTS[step] * 100:
-            raise Broken(f"the route row said {dead_weight} at step {step}")
+        self.check_order(before["id"], step, *dead_row)
         self.check_route()
         self.check_journals()
+
+    def check_order(self, rollout, step, weight, decision):
+        """What the dead daemon left is of this step, or of a raise to the next one that is in the
+        journal: not confirmed yet, or taken back since."""
+        if weight <= WEIGHTS[step] * 100:
+            return
+        decided = {f"{rollout} revision {entry['revision']}"
+                   for entry in self.daemon.journal(rollout)[0] if not entry["refused"]}
+        if weight > WEIGHTS[min(step + 1, 2)] * 100 or decision not in decided:
+            raise Broken(f"the route row said {weight} by '{decision}' at step {step}")
 
     def check_route(self):
         """Comes down to what is wanted; a raise may still be on its way."""
@@ -346,15 +359,14 @@ class Crashes:
     def trial(self):
         self.start_if_over()
         self.storm(self.chance.uniform(0.02, 1.5), self.chance.random() < 0.3)
-        dead_weight = route_weight(self.folder)
+        dead_row = route_row(self.folder)
         while self.chance.random() < 0.25:  # and killed again while it starts
             self.daemon.spawn()
             time.sleep(self.chance.uniform(0, 0.1))
             self.daemon.kill()
         self.daemon.spawn()
         self.daemon.wait_ready()
-        self.check(dead_weight)
-
+        self.check(dead_row)
 
     def sync_fails(self, library):
         """A sync that failed leaves the outcome unknown: no answer, 74, and a start that reads."""
@@ -375,10 +387,10 @@ class Crashes:
         if code != 74:
             raise Broken(f"a sync that fails ends the daemon with {code}, not 74")
         fault.unlink()
-        dead_weight = route_weight(self.folder)
+        dead_row = route_row(self.folder)
         self.daemon.spawn()
         self.daemon.wait_ready()
-        self.check(dead_weight)
+        self.check(dead_row)
 
 
 def main():
