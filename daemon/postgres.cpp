@@ -46,8 +46,15 @@ bool is_lost(const std::string& sqlstate) {
     return sqlstate.starts_with("08") || sqlstate.starts_with("57P");
 }
 
-std::string milliseconds(Duration limit) {
-    return std::to_string(std::max<Duration::rep>(1, limit.count()));
+/// For the transaction that this is sent in.
+std::string set_local(std::string_view what, Duration limit) {
+    return "set local " + std::string(what) + " = " +
+           std::to_string(std::max<Duration::rep>(1, limit.count())) + "; ";
+}
+
+std::string set_local(const Limits& limits) {
+    return set_local("statement_timeout", limits.statement) +
+           set_local("lock_timeout", limits.lock);
 }
 
 }  // namespace
@@ -213,14 +220,41 @@ Result Database::write(std::string_view sql, const Params& params) {
     return run(sql, &params, Meaning::unknown);
 }
 
+Result Database::write(const Limits& limits, std::string_view sql, const Params& params) {
+    open();
+    // As Transaction::Kind::write, also where a role or database reads only unless told: a provider
+    // sets that when the disk is nearly full, and a rollback is a few bytes.
+    return run("set transaction read write; " + set_local(limits) + with_values(sql, params),
+               nullptr, Meaning::unknown, sql);
+}
+
+/// A message of several statements takes no parameters.
+std::string Database::with_values(std::string_view sql, const Params& params) const {
+    std::string text;
+    for (std::size_t at = 0; at < sql.size();) {
+        if (sql[at] != '$') {
+            text += sql[at++];
+            continue;
+        }
+        std::size_t number = 0;
+        const auto read = std::from_chars(sql.data() + at + 1, sql.data() + sql.size(), number);
+        const auto& value = params.values().at(number - 1);
+        text += value ? link_->connection.quote(*value) : "null";
+        at = static_cast<std::size_t>(read.ptr - sql.data());
+    }
+    return text;
+}
+
 void Database::execute(std::string_view statements) {
     open();
     run(statements, nullptr, Meaning::unknown);
 }
 
 /// Without params the text may hold several statements.
-Result Database::run(std::string_view sql, const Params* params, Meaning lost) {
-    if (!is_open()) lose("the connection was lost before " + shown(sql), Meaning::harmless, "");
+Result Database::run(std::string_view sql, const Params* params, Meaning lost,
+                     std::string_view tried) {
+    if (tried.empty()) tried = sql;
+    if (!is_open()) lose("the connection was lost before " + shown(tried), Meaning::harmless, "");
     try {
         auto rows = std::make_shared<Result::Rows>();
         pqxx::nontransaction work(link_->connection);
@@ -235,15 +269,15 @@ Result Database::run(std::string_view sql, const Params* params, Meaning lost) {
         }
         return Result(std::move(rows));
     } catch (const std::exception&) {
-        fail(sql, lost);
+        fail(tried, lost);
     }
 }
 
 /// Says what the exception in flight means.
-void Database::fail(std::string_view sql, Meaning lost) {
-    const std::string tried = name_ + ": " + shown(sql) + ": ";
+void Database::fail(std::string_view tried, Meaning lost) {
+    const std::string front = name_ + ": " + shown(tried) + ": ";
     const auto refused = [&](const std::exception& error, const std::string& sqlstate) {
-        const std::string what = tried + one_line(error.what());
+        const std::string what = front + one_line(error.what());
         if (!is_open() || is_lost(sqlstate)) lose(what, lost, sqlstate);
         const std::string said = server_words(error.what());
         if (sqlstate == "57014" || sqlstate == "55P03") throw Timeout(what, sqlstate, said);
@@ -252,11 +286,11 @@ void Database::fail(std::string_view sql, Meaning lost) {
     try {
         throw;
     } catch (const pqxx::in_doubt_error& error) {
-        lose(tried + one_line(error.what()), lost, "");
+        lose(front + one_line(error.what()), lost, "");
     } catch (const pqxx::statement_completion_unknown& error) {
-        lose(tried + one_line(error.what()), lost, "40003");
+        lose(front + one_line(error.what()), lost, "40003");
     } catch (const pqxx::broken_connection& error) {
-        lose(tried + one_line(error.what()), lost, "");
+        lose(front + one_line(error.what()), lost, "");
     } catch (const pqxx::serialization_failure& error) {
         refused(error, "40001");
     } catch (const pqxx::deadlock_detected& error) {
@@ -270,7 +304,7 @@ void Database::fail(std::string_view sql, Meaning lost) {
     } catch (const std::exception& error) {
         refused(error, "");
     }
-    throw Error(tried + "failed");
+    throw Error(front + "failed");
 }
 
 void Database::lose(const std::string& what, Meaning lost, const std::string& sqlstate) {
@@ -304,17 +338,14 @@ std::shared_ptr<Database> shared(const Connection& connection, const Pool& pool)
 Transaction::Transaction(Database& database, Kind kind, const Limits& limits)
     : database_(database) {
     database_.open();
-    const char* begin = kind == Kind::snapshot ? "begin isolation level repeatable read read only"
-                                               : "begin isolation level read committed read write";
-    std::string sql = begin;
-    const auto set = [&sql](std::string_view what, const std::string& value) {
-        sql.append("; set local ").append(what).append(" = ").append(value);
-    };
-    set("statement_timeout", milliseconds(limits.statement));
-    set("lock_timeout", milliseconds(limits.lock));
-    set("idle_in_transaction_session_timeout", milliseconds(limits.idle));
-    set("cursor_tuple_fraction", "1");  // a cursor is read to its end: plan it so
-    database_.run(sql, nullptr, Database::Meaning::harmless);
+    const std::string begin = kind == Kind::snapshot
+                                  ? "begin isolation level repeatable read read only; "
+                                  : "begin isolation level read committed read write; ";
+    database_.run(begin + set_local(limits) +
+                      set_local("idle_in_transaction_session_timeout", limits.idle) +
+                      // A cursor is read to its end: plan it so.
+                      "set local cursor_tuple_fraction = 1",
+                  nullptr, Database::Meaning::harmless);
     open_ = true;
 }
 

@@ -138,7 +138,7 @@ private:
     bool has_password_ = false;
 };
 
-/// For one transaction, in force until it ends.
+/// For one transaction, in force until it ends. One statement by itself knows no `idle`.
 struct Limits {
     Duration statement = std::chrono::seconds{5};
     Duration lock = std::chrono::seconds{1};
@@ -175,6 +175,14 @@ public:
         return write(sql, Params(values...));
     }
     Result write(std::string_view sql, const Params& params);
+    /// The same with limits of its own, in one message to the server, which begins and commits with
+    /// it: one way there and back, and no lock waits for us in between. `sql` has its values as $1,
+    /// $2, … and no other `$`.
+    template <class... Values>
+    Result write(const Limits& limits, std::string_view sql, const Values&... values) {
+        return write(limits, sql, Params(values...));
+    }
+    Result write(const Limits& limits, std::string_view sql, const Params& params);
 
     /// Any number of statements without parameters, one transaction unless they say otherwise;
     /// their rows are ignored. A connection lost in it is an UnknownOutcome.
@@ -195,8 +203,11 @@ private:
     friend class Transaction;
     struct Link;
     enum class Meaning { harmless, unknown };  // what a connection lost in a statement means
-    Result run(std::string_view sql, const Params* params, Meaning lost);
-    [[noreturn]] void fail(std::string_view sql, Meaning lost);
+    /// `tried`: how errors call it, where that is not its beginning.
+    Result run(std::string_view sql, const Params* params, Meaning lost,
+               std::string_view tried = {});
+    [[nodiscard]] std::string with_values(std::string_view sql, const Params& params) const;
+    [[noreturn]] void fail(std::string_view tried, Meaning lost);
     [[noreturn]] void lose(const std::string& what, Meaning lost, const std::string& sqlstate);
 
     std::function<Target()> target_;

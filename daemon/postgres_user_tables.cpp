@@ -224,26 +224,22 @@ void complete(postgres::Database& database, std::int64_t rollback, const Event& 
     const postgres::Limits limits{.statement = limit};
     const TimePoint from = fault_began(database, looked_from(event, transition), event,
                                        transition.next, migration, limits);
-    postgres::Transaction after(database, postgres::Transaction::Kind::write, limits);
-    after.run("select canaryd.complete_rollback($1::integer, $2, $3::timestamptz, $4::timestamptz)",
-              rollback, migration.canary, from, event.at);
-    after.commit();
+    database.write(
+        limits,
+        "select canaryd.complete_rollback($1::integer, $2, $3::timestamptz, $4::timestamptz)",
+        rollback, migration.canary, from, event.at);
 }
 
 void record(postgres::Database& database, const Event& event, const Transition& transition,
             const Migration& migration) {
-    std::optional<std::int64_t> rollback;
-    {
-        postgres::Transaction decision(database, postgres::Transaction::Kind::write);
-        const auto row = decision.run("select canaryd.record_decided($1::jsonb, $2)",
-                                      json::serialize(after(event, transition, migration)),
-                                      without_nul(codec::valid_utf8(transition.reason)));
-        if (!row.is_null(0, 0)) rollback = row.integer(0, 0);
-        decision.commit();
-    }
-    if (!rollback) return;
+    const auto row =
+        database.write(postgres::Limits{}, "select canaryd.record_decided($1::jsonb, $2)",
+                       json::serialize(after(event, transition, migration)),
+                       without_nul(codec::valid_utf8(transition.reason)));
+    if (row.is_null(0, 0)) return;
     try {
-        complete(database, *rollback, event, transition, migration, std::chrono::seconds{10});
+        complete(database, row.integer(0, 0), event, transition, migration,
+                 std::chrono::seconds{10});
     } catch (const postgres::Error& error) {
         log(Level::info, std::string("no exact figures of the rollback: ") + error.what());
     }

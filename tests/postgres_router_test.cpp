@@ -303,6 +303,36 @@ TEST_SUITE("postgres-router") {
         CHECK(route.read().weight == nobody);
     }
 
+    TEST_CASE("a database that reads only unless it is told takes a rollback all the same") {
+        if (!has_server()) return;
+        Shop shop;
+        Route route(shop);
+        route.set(order(5000, 1));
+        shop.database().admin().write("alter database " + shop.database().name() +
+                                      " set default_transaction_read_only = on");
+        shop.database().cut_connections();
+        route.set(order(0, 2));
+        CHECK(route.read().weight == nobody);
+    }
+
+    TEST_CASE("the words of an order are kept as they are, whatever is in them") {
+        if (!has_server()) return;
+        Shop shop;
+        Route route(shop);
+        Order first = order(5000, 1);
+        first.reason = R"(it's "10 %" ' or $1 and $2; \ -- /* é 😀)";
+        route.set(first);
+        CHECK(route.read().reason == first.reason);
+        shop.database().admin().write("alter database " + shop.database().name() +
+                                      " set standard_conforming_strings = off");
+        shop.database().cut_connections();
+        Order second = order(0, 2);
+        second.reason = first.reason + "'";
+        route.set(second);
+        CHECK(route.read().reason == second.reason);
+        CHECK(route.read().weight == nobody);
+    }
+
     TEST_CASE("an order that waits for somebody's lock is undone and said, then taken") {
         if (!has_server()) return;
         Shop shop;
@@ -316,6 +346,7 @@ TEST_SUITE("postgres-router") {
         } catch (const std::runtime_error& error) {
             what = error.what();
         }
+        CHECK_MESSAGE(has(what, "select canaryd.order_route($1"), what);
         CHECK_MESSAGE(has(what, "lock timeout"), what);
         CHECK(route.read().weight == Weight{5000});
         shop.sql().write("rollback");

@@ -18,8 +18,8 @@ namespace canaryd {
 
 namespace {
 
-constexpr postgres::Limits order_limits{std::chrono::seconds{4}, std::chrono::seconds{2},
-                                        std::chrono::seconds{10}};
+constexpr postgres::Limits order_limits{.statement = std::chrono::seconds{4},
+                                        .lock = std::chrono::seconds{2}};
 
 /// What is missing, for errors that an operator can mend.
 std::string mend(const std::string& sqlstate) {
@@ -50,10 +50,8 @@ void set(postgres::Database& database, const Order& order, const std::optional<R
         } else {
             params.add(nullptr);
         }
-        postgres::Transaction transaction(database, postgres::Transaction::Kind::write,
-                                          order_limits);
-        transaction.run("select canaryd.order_route($1, $2, $3, $4, $5, $6, $7)", params);
-        transaction.commit();
+        database.write(order_limits, "select canaryd.order_route($1, $2, $3, $4, $5, $6, $7)",
+                       params);
     });
 }
 

@@ -15,8 +15,7 @@ constexpr int blocks_at_once = 64;
 constexpr Duration breath = std::chrono::milliseconds{10};
 constexpr Duration least_wait = std::chrono::seconds{1};
 constexpr Duration most_wait = std::chrono::minutes{1};
-constexpr postgres::Limits batch_limits{std::chrono::seconds{20}, std::chrono::seconds{1},
-                                        std::chrono::seconds{20}};
+constexpr postgres::Limits batch_limits{.statement = std::chrono::seconds{20}};
 
 }  // namespace
 
@@ -74,14 +73,11 @@ void FlagFollower::run() {
 }
 
 bool FlagFollower::follow() {
-    postgres::Transaction batch(database_, postgres::Transaction::Kind::write, batch_limits);
-    const auto row = batch.run(
-        "select done, changed, at_block, of_blocks"
-        " from canaryd.follow_flags($1, $2)",
+    const auto row = database_.write(
+        batch_limits, "select done, changed, at_block, of_blocks from canaryd.follow_flags($1, $2)",
         name_, blocks_at_once);
     const bool done = row.boolean(0, 0);
     const std::int64_t changed = row.integer(0, 1);
-    batch.commit();
     const std::lock_guard lock(mutex_);
     if (done_ && !done) changed_ = 0;
     known_ = true;

@@ -28,13 +28,12 @@ public:
         const Fence fence = shared_->fence();
         const std::optional<Route> route = shared_->route(order.name);
         try {
-            postgres::Transaction transaction(database_, postgres::Transaction::Kind::write);
-            transaction.run(
+            database_.write(
+                postgres::Limits{},
                 "select canaryd.order_route_fenced($1::bigint, $2, $3, $4::integer, $5::bigint,"
                 " $6::timestamptz, $7, $8, $9)",
                 fence.epoch, fence.nonce, order.name, order.weight.basis_points, order.revision,
                 order.valid_until, order.by, order.reason, route ? route->readers : std::nullopt);
-            transaction.commit();
         } catch (const postgres::Error&) {
             rethrow(false);
         }
