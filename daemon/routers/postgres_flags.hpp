@@ -29,10 +29,10 @@ public:
 
 private:
     void run();
-    /// One batch; whether there is more to do.
-    bool follow();
+    /// One batch; how long until the next one, zero when there is none.
+    Duration follow();
     /// Sleeps until rung, and no longer than `most` (zero: for ever). False at the end.
-    bool sleep(Duration most, bool rings_count);
+    bool sleep(Duration most);
 
     const std::string name_;
     postgres::Database database_;

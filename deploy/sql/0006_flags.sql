@@ -131,17 +131,23 @@ begin
 end
 $$;
 
--- For people without a daemon: call canaryd.follow('unified-webhook').
+-- For people without a daemon: call canaryd.follow('unified-webhook'). It pauses four times as long
+-- as a batch took, and no shorter than p_pause seconds, so that look-ups hardly feel it; with 0 never.
 create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0.01)
 language plpgsql as $$
 declare
     batch record;
+    began timestamptz;
 begin
     loop
+        began := clock_timestamp();
         select * into batch from canaryd.follow_flags(p_name);
         commit;
         exit when batch.done;
-        perform pg_sleep(p_pause);
+        if p_pause > 0 then
+            perform pg_sleep(
+                greatest(p_pause, 4 * extract(epoch from clock_timestamp() - began)));
+        end if;
     end loop;
 end
 $$;

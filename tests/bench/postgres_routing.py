@@ -79,8 +79,8 @@ class Bench:
         self.query(f"select canaryd.order_route('{NAME}', {weight}, revision + 1, null, 'canaryd', "
                    f"'bench') from canaryd.served('{NAME}')")
 
-    def follow(self, pause=0):
-        self.server.psql("-q", "-c", f"call canaryd.follow('{NAME}', {pause})")
+    def follow(self):
+        self.server.psql("-q", "-c", f"call canaryd.follow('{NAME}', 0)")
 
     def start(self, script, clients=1, seconds=None, rate=None):
         """pgbench in the background; finish() has its latencies in ms."""
@@ -186,32 +186,52 @@ def answers_after(bench):
 
 
 def flags(bench):
-    """From nobody to half of the users and back, look-ups beside."""
+    """From nobody to half of the users and back, two seconds of each three; look-ups beside."""
     bench.order(0)
     bench.follow()
     bench.query("vacuum full users; analyze users")
     size = int(bench.value("select pg_relation_size('users')"))
-    idle = bench.finish(bench.start("flag", rate=500))[1]
-    grown, beside, took = size, [], []
-    for weight in (5000, 0):
-        bench.order(weight)
-        seconds = max(5, bench.users // 20_000)
-        looks = bench.start("flag", seconds=seconds, rate=500)
-        began = time.monotonic()
-        bench.follow(pause=0.01)
-        took.append(time.monotonic() - began)
-        looks[0].terminate()
-        looks[0].wait()
-        beside += [int(line.split()[2]) / 1000
-                   for path in bench.folder.glob(looks[1].name + ".*")
-                   for line in path.read_text().splitlines() if len(line.split()) >= 6]
-        grown = max(grown, int(bench.value("select pg_relation_size('users')")))
+    spans, took, grown = [], [], size
+    run, log = bench.start("flag", seconds=24 * 3600, rate=500)
+    with bench.server.session() as session:
+        for weight in (5000, 0):
+            bench.order(weight)
+            done, first = False, len(spans)
+            while not done:
+                time.sleep(1)
+                began = time.time()
+                done = follow_for(session, seconds=2)
+                spans.append((began, time.time()))
+            took.append(sum(ended - began for began, ended in spans[first:]))
+            grown = max(grown, int(bench.value("select pg_relation_size('users')")))
+    run.terminate()
+    run.wait()
+    idle, beside = [], []
+    for path in bench.folder.glob(log.name + ".*"):
+        for line in path.read_text().splitlines():
+            if len(fields := line.split()) < 6:
+                continue  # cut by the end
+            at = int(fields[4]) + int(fields[5]) / 1e6
+            during = any(began <= at <= ended for began, ended in spans)
+            (beside if during else idle).append(int(fields[2]) / 1000)
+    idle.sort()
     beside.sort()
     say("flags follow 0 to 50 % / back", f"{took[0]:.1f} / {took[1]:.1f} s")
     say("look-ups' p99 meanwhile, against idle",
         f"{quantile(beside, 0.99) / quantile(idle, 0.99):.2f} x", "goal: at most 1.5")
     say("the table's size after both, against before", f"{grown / size:.2f} x",
         "goal: at most 1.5")
+
+
+def follow_for(session, seconds):
+    """As canaryd paces it; whether all flags are where the route is."""
+    end = time.time() + seconds
+    while time.time() < end:
+        began = time.monotonic()
+        if session.query(f"select done from canaryd.follow_flags('{NAME}')")[0][0] == "t":
+            return True
+        time.sleep(max(0.01, 4 * (time.monotonic() - began)))
+    return False
 
 
 def lookup(bench):
