@@ -75,12 +75,16 @@ void FlagFollower::run() {
 }
 
 Duration FlagFollower::follow() {
-    const auto row =
-        database_.write(batch_limits,
-                        "select done, changed, at_block, of_blocks,"
-                        " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint"
-                        " from canaryd.follow_flags($1, $2)",
-                        name_, blocks_at_once);
+    // A batch that a crash of the server takes is done again, so that its commit need not wait for
+    // the disk. The last one does, and with it all before.
+    const auto row = database_.write(
+        batch_limits,
+        "select done, changed, at_block, of_blocks,"
+        " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint,"
+        " set_config('synchronous_commit',"
+        " case when done then current_setting('synchronous_commit') else 'off' end, true)"
+        " from canaryd.follow_flags($1, $2)",
+        name_, blocks_at_once);
     const bool done = row.boolean(0, 0);
     const std::int64_t changed = row.integer(0, 1);
     const std::lock_guard lock(mutex_);
