@@ -222,8 +222,6 @@ Result Database::write(std::string_view sql, const Params& params) {
 
 Result Database::write(const Limits& limits, std::string_view sql, const Params& params) {
     open();
-    // As Transaction::Kind::write, also where a role or database reads only unless told: a provider
-    // sets that when the disk is nearly full, and a rollback is a few bytes.
     return run("set transaction read write; " + set_local(limits) + with_values(sql, params),
                nullptr, Meaning::unknown, sql);
 }
