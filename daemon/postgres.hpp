@@ -176,9 +176,9 @@ public:
     }
     Result write(std::string_view sql, const Params& params);
     /// The same with limits of its own, in one message to the server, which begins and commits with
-    /// it: one way there and back, and no lock waits for us in between. Also where a role or database
-    /// only reads unless told, which a provider sets when the disk is nearly full: a rollback is a
-    /// few bytes. `sql` has its values as $1, $2, … and no other `$`.
+    /// it: one way there and back, and no lock waits for us in between. Also where a role or
+    /// database only reads unless told, which a provider sets when the disk is nearly full: a
+    /// rollback is a few bytes. `sql` has its values as $1, $2, … and no other `$`.
     template <class... Values>
     Result write(const Limits& limits, std::string_view sql, const Values&... values) {
         return write(limits, sql, Params(values...));
