@@ -27,8 +27,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 COMPILER = [os.environ.get("CXX", "g++"), "-std=c++20", "-O0", "-w", "-DBOOST_DISABLE_ASSERTS",
             "-DBOOST_ASIO_NO_DEPRECATED"]
-# Each bug is linked anew, and this one takes a third of the time where it is there.
-LINKER = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []
 # What most files of the core include, compiled once: half of each bug's time.
 HEADERS = """\
 #include <algorithm>
@@ -644,7 +642,7 @@ class Bench:
         files = [file for file in self.objects if group == "controller" or file not in DAEMON]
         objects = [by if file == exchanged else self.objects[file] for file in files]
         objects += [self.object_of(f"tests/{name}") for name in TESTS[group]]
-        done = run([COMPILER[0], *LINKER, *map(str, objects), *LIBRARIES[group], "-o", str(binary)])
+        done = run([COMPILER[0], *map(str, objects), *LIBRARIES[group], "-o", str(binary)])
         return None if done.returncode == 0 else done.stderr.strip()
 
     def try_mutant(self, number):
