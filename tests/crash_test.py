@@ -326,7 +326,7 @@ class Crashes:
             return
         decided = {f"{rollout} revision {entry['revision']}"
                    for entry in self.daemon.journal(rollout)[0] if not entry["refused"]}
-        if weight > WEIGHTS[min(step + 1, 2)] * 100 or decision not in decided:
+        if weight > max(WEIGHTS[step:step + 2]) * 100 or decision not in decided:
             raise Broken(f"the route row said {weight} by '{decision}' at step {step}")
 
     def check_route(self):

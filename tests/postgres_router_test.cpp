@@ -65,6 +65,11 @@ public:
     }
     void log_in_as(const std::string& user) { login_ = database_.connection(user); }
     TestDatabase& database() { return database_; }
+    /// Of the database itself, which connections learn when they are made.
+    void alter(const std::string& what) {
+        database_.admin().write("alter database " + database_.name() + " " + what);
+        database_.cut_connections();
+    }
     postgres::Database& sql() { return database_.sql(); }
     /// Users that the function sends to the canary, and those with the flag.
     std::int64_t on_function() {
@@ -293,12 +298,10 @@ TEST_SUITE("postgres-router") {
         route.set(order(5000, 1));
         shop.database().cut_connections();
         CHECK(route.read().weight == Weight{5000});
-        const std::string alter = "alter database " + shop.database().name();
-        shop.database().admin().write(alter + " allow_connections false");
-        shop.database().cut_connections();
+        shop.alter("allow_connections false");
         CHECK(has(route.failure(), "not currently accepting connections"));
         CHECK_THROWS_AS(route.set(order(0, 2)), std::runtime_error);
-        shop.database().admin().write(alter + " allow_connections true");
+        shop.alter("allow_connections true");
         route.set(order(0, 2));
         CHECK(route.read().weight == nobody);
     }
@@ -308,9 +311,7 @@ TEST_SUITE("postgres-router") {
         Shop shop;
         Route route(shop);
         route.set(order(5000, 1));
-        shop.database().admin().write("alter database " + shop.database().name() +
-                                      " set default_transaction_read_only = on");
-        shop.database().cut_connections();
+        shop.alter("set default_transaction_read_only = on");
         route.set(order(0, 2));
         CHECK(route.read().weight == nobody);
     }
@@ -323,9 +324,7 @@ TEST_SUITE("postgres-router") {
         first.reason = R"(it's "10 %" ' or $1 and $2; \ -- /* é 😀)";
         route.set(first);
         CHECK(route.read().reason == first.reason);
-        shop.database().admin().write("alter database " + shop.database().name() +
-                                      " set standard_conforming_strings = off");
-        shop.database().cut_connections();
+        shop.alter("set standard_conforming_strings = off");
         Order second = order(0, 2);
         second.reason = first.reason + "'";
         route.set(second);
