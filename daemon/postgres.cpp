@@ -339,11 +339,11 @@ Transaction::Transaction(Database& database, Kind kind, const Limits& limits)
     const std::string begin = kind == Kind::snapshot
                                   ? "begin isolation level repeatable read read only; "
                                   : "begin isolation level read committed read write; ";
-    database_.run(begin + set_local(limits) +
-                      set_local("idle_in_transaction_session_timeout", limits.idle) +
-                      // A cursor is read to its end: plan it so.
-                      "set local cursor_tuple_fraction = 1",
-                  nullptr, Database::Meaning::harmless);
+    database_.run(
+        begin + set_local(limits) + set_local("idle_in_transaction_session_timeout", limits.idle) +
+            // A cursor is read to its end: plan it so. To compile takes longer than a look.
+            "set local cursor_tuple_fraction = 1; set local jit = off",
+        nullptr, Database::Meaning::harmless);
     open_ = true;
 }
 

@@ -74,6 +74,8 @@ public:
     Params& add(TimePoint value);
     /// text[]
     Params& add(const std::vector<std::string>& values);
+    /// bigint[]
+    Params& add(const std::vector<std::int64_t>& values);
     template <class Integer>
     requires(std::is_integral_v<Integer> &&
              !std::is_same_v<Integer, bool>) Params& add(Integer value) {

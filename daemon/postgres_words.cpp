@@ -79,6 +79,15 @@ Params& Params::add(const std::vector<std::string>& values) {
     return add(std::string_view(text + "}"));
 }
 
+Params& Params::add(const std::vector<std::int64_t>& values) {
+    std::string text = "{";
+    for (const std::int64_t value : values) {
+        if (text.size() > 1) text += ',';
+        text += std::to_string(value);
+    }
+    return add(std::string_view(text + "}"));
+}
+
 // --- Target -------------------------------------------------------------------------------------
 
 Target::Target(const std::string& dsn) {

@@ -139,10 +139,11 @@ TEST_SUITE("source") {
         for (const bool analysed : {false, true}) {
             if (analysed) file.database().execute("analyze");
             for (const std::string& statement :
-                 {rows::sql::read(table), rows::sql::events(table, std::chrono::seconds{2}),
-                  rows::sql::first_id(table), rows::sql::window(table, {}, 1),
-                  rows::sql::window(table, failed, 1), rows::sql::window(table, each, 2),
-                  rows::sql::top_errors(table), rows::sql::request_ids(table)}) {
+                 {rows::sql::taken(table), rows::sql::read(table),
+                  rows::sql::events(table, std::chrono::seconds{2}), rows::sql::first_id(table),
+                  rows::sql::window(table, {}), rows::sql::window(table, failed),
+                  rows::sql::window(table, each), rows::sql::top_errors(table),
+                  rows::sql::request_ids(table)}) {
                 sqlite::Statement plan = file.database().prepare("explain query plan " + statement);
                 std::string text;
                 while (plan.step()) text += plan.text(3) + "; ";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -16,8 +17,6 @@ namespace {
 constexpr Duration missing_for = std::chrono::hours{1};
 // What they became is asked for again only when their block is, which a late row may do.
 constexpr Duration hung_for = std::chrono::hours{24};
-// One look reads no more than this: the rest counts in the next, and this one is incomplete.
-constexpr std::size_t most_rows = 2'000'000;
 // So many rows in a row that are later than the look: the rest is later as well.
 constexpr std::size_t most_later = 10'000;
 // A split that chance brings about less often than this is no chance: rows are missing.
@@ -57,6 +56,53 @@ void add_first(Count& count, std::int64_t block) {
     }
 }
 
+std::uint64_t rows_of(const std::vector<IdRange>& runs) {
+    std::uint64_t rows = 0;
+    for (const IdRange& run : runs)
+        rows += static_cast<std::uint64_t>(run.hi) - static_cast<std::uint64_t>(run.lo) + 1;
+    return rows;
+}
+
+/// The ids of ranges that no row has: what is between the runs of those that are taken.
+class Gaps {
+public:
+    Gaps(const std::vector<IdRange>& ranges, const std::vector<IdRange>& taken) {
+        auto run = taken.begin();
+        for (const IdRange& range : ranges) {
+            std::int64_t next = range.lo;
+            for (; run != taken.end() && run->lo <= range.hi; ++run) {
+                if (run->lo > next) gaps_.push_back({next, run->lo - 1, range.seen});
+                next = std::max(next, run->hi + 1);
+            }
+            if (next <= range.hi) gaps_.push_back({next, range.hi, range.seen});
+        }
+    }
+
+    /// Those below a row's id, once. A policy's query may answer two questions differently: what
+    /// is a row is no gap.
+    template <class Give>
+    void give_below(std::int64_t id, const Give& give) {
+        for (; given_ < gaps_.size() && gaps_[given_].lo <= id; ++given_) {
+            IdRange& gap = gaps_[given_];
+            if (gap.hi < id) {
+                give(gap);
+                continue;
+            }
+            if (gap.lo < id) give({gap.lo, id - 1, gap.seen});
+            gap.lo = id + 1;
+            if (gap.lo <= gap.hi) return;
+        }
+    }
+    template <class Give>
+    void give_rest(const Give& give) {
+        for (; given_ < gaps_.size(); ++given_) give(gaps_[given_]);
+    }
+
+private:
+    std::vector<IdRange> gaps_;
+    std::size_t given_ = 0;
+};
+
 }  // namespace
 
 Counting::Counting(const Policy& policy, const Rules& rules, const Ask& ask, Cursor before,
@@ -83,13 +129,13 @@ Counting::Counting(const Policy& policy, const Rules& rules, const Ask& ask, Cur
 }
 
 Look Counting::run() {
-    for (const IdRange& range : before_.open) read_open(range);
+    read_open();
     read_tail();
     return finish();
 }
 
 void Counting::missing(std::vector<IdRange>& ranges, const IdRange& ids) const {
-    if (ids.lo <= ids.hi && ask_.to - ids.seen <= missing_for) append(ranges, ids);
+    if (ask_.to - ids.seen <= missing_for) append(ranges, ids);
 }
 
 bool Counting::full() const {
@@ -97,63 +143,73 @@ bool Counting::full() const {
 }
 
 /// Rows that were left open: they have come, have ended, are due now, or stay open.
-void Counting::read_open(const IdRange& range) {
-    std::int64_t expected = range.lo;
+void Counting::read_open() {
+    if (before_.open.empty()) return;
+    Gaps gaps(before_.open, reader_.taken(before_.open));
+    auto range = before_.open.begin();
+    std::int64_t last = range->lo - 1;
+    const auto keep = [&](const IdRange& ids) { missing(after_.open, ids); };
+    reader_.read(before_.open, [&](const Row& row) {
+        gaps.give_below(row.id, keep);
+        while (range->hi < row.id && std::next(range) != before_.open.end()) ++range;
+        if (take(row) != Fate::closed) append(after_.open, {row.id, row.id, range->seen});
+        last = row.id;
+        return !full();
+    });
     if (!full()) {
-        reader_.read(range.lo, range.hi, [&](const Row& row) {
-            missing(after_.open, {expected, row.id - 1, range.seen});
-            if (take(row) != Fate::closed) append(after_.open, {row.id, row.id, range.seen});
-            expected = row.id + 1;
-            return !full();
-        });
+        gaps.give_rest(keep);
+        return;
     }
-    if (expected > range.hi) return;
-    const IdRange rest{expected, range.hi, range.seen};
-    if (full()) {
-        append(after_.open, rest);
-    } else {
-        missing(after_.open, rest);
+    for (; range != before_.open.end(); ++range) {
+        if (range->hi > last)
+            append(after_.open, {std::max(range->lo, last + 1), range->hi, range->seen});
     }
 }
 
 /// Rows from `next` on. The later ones at the end are not passed: `next` stays before them, so
 /// that they need no range.
 void Counting::read_tail() {
-    std::int64_t next = before_.next;
+    after_.next = before_.next;
+    if (full()) return;
+    constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+    std::vector<IdRange> tail{{before_.next, largest, ask_.to}};
+    const std::vector<IdRange> taken = reader_.taken(tail);
+    if (taken.empty()) return;
+    if (taken.back().hi == largest) {
+        throw std::runtime_error(
+            "the largest possible id is taken: new rows cannot be told from old ones; delete that "
+            "row");
+    }
+    tail.back().hi = taken.back().hi;
+    cut_ = rows_of(taken) >= most_rows;
+    Gaps gaps(tail, taken);
+    std::int64_t next = tail.back().hi + 1;
     std::optional<std::int64_t> first_later;
     std::vector<IdRange> pending;  // from first_later on
     std::size_t later = 0;
-    if (!full()) {
-        const std::int64_t last = std::numeric_limits<std::int64_t>::max();
-        reader_.read(next, last, [&](const Row& row) {
-            if (row.id == last)
-                throw std::runtime_error(
-                    "the largest possible id is taken: new rows cannot be "
-                    "told from old ones; delete that row");
-            std::vector<IdRange>& open = first_later ? pending : after_.open;
-            missing(open, {next, row.id - 1, ask_.to});
-            next = row.id + 1;
-            const Fate fate = take(row);
-            const IdRange id{row.id, row.id, ask_.to};
-            if (fate == Fate::later) {
-                if (!first_later) first_later = row.id;
-                append(pending, id);
-                return ++later < most_later;
-            }
-            if (fate == Fate::open) append(first_later ? pending : after_.open, id);
-            // Rows of other webhooks do not end a run of later ones: they say nothing about time.
-            const bool ours = row.webhook.kind == Cell::Kind::text &&
-                              std::find(rules_.names.begin(), rules_.names.end(),
-                                        row.webhook.text) != rules_.names.end();
-            if (ours && first_later) {
-                for (const IdRange& range : pending) append(after_.open, range);
-                pending.clear();
-                first_later.reset();
-                later = 0;
-            }
-            return !full();
-        });
-    }
+    const auto keep = [&](const IdRange& ids) {
+        missing(first_later ? pending : after_.open, ids);
+    };
+    reader_.read(tail, [&](const Row& row) {
+        gaps.give_below(row.id, keep);
+        const Fate fate = take(row);
+        const IdRange id{row.id, row.id, ask_.to};
+        if (full()) next = row.id + 1;
+        if (fate == Fate::later) {
+            if (!first_later) first_later = row.id;
+            append(pending, id);
+            return ++later < most_later && !full();
+        }
+        if (fate == Fate::open) append(first_later ? pending : after_.open, id);
+        if (first_later) {
+            for (const IdRange& range : pending) append(after_.open, range);
+            pending.clear();
+            first_later.reset();
+            later = 0;
+        }
+        return !full();
+    });
+    if (!full()) gaps.give_rest(keep);
     after_.next = first_later.value_or(next);
 }
 
@@ -336,9 +392,9 @@ void Counting::finish_tallies(Look& look) {
             }
         }
     }
-    if (full()) {
+    if (full() || cut_) {
         look.canary_complete = look.baseline_complete = false;
-        look.remarks.push_back(std::to_string(rows_) +
+        look.remarks.push_back(std::to_string(most_rows) +
                                " rows were read, as many as one look may: the rest counts in the "
                                "next look");
     }

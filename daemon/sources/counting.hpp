@@ -36,7 +36,7 @@ private:
         later    // of a time at or after the look's end
     };
 
-    void read_open(const IdRange& range);
+    void read_open();
     void read_tail();
     Fate take(const Row& row);
     Fate counted(const Row& row, Request request);
@@ -65,6 +65,7 @@ private:
     std::int64_t anonymous_ = 0;            // canary's requests without a user
     std::vector<std::string> new_segments_;
     std::size_t rows_ = 0, garbage_ = 0, new_segment_count_ = 0;
+    bool cut_ = false;  // the table has more rows from `next` on than one look reads
     std::string example_;
 };
 

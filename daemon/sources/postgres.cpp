@@ -50,7 +50,7 @@ public:
             postgres::Transaction snapshot(*database_, postgres::Transaction::Kind::snapshot,
                                            check_limits);
             check_table(snapshot);
-            snapshot.run(pg::read(*table_), 0, 0);
+            snapshot.run(pg::read(*table_), 0, 0, counter_.rules().names);
             for (const NumberQuery& number : policy_.metrics) check_number(snapshot, number);
         });
     }

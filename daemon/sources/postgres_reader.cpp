@@ -43,6 +43,16 @@ bool give(const Result& rows, int i, const RowReader::Take& take) {
     return take(row);
 }
 
+/// The first and the last ids of ranges, for a statement.
+struct Ends {
+    std::vector<std::int64_t> first, last;
+
+    void add(const IdRange& range) {
+        first.push_back(range.lo);
+        last.push_back(range.hi);
+    }
+};
+
 }  // namespace
 
 std::optional<std::int64_t> PostgresReader::first_id(TimePoint from) {
@@ -58,17 +68,41 @@ std::int64_t PostgresReader::end_id() {
     return last == std::numeric_limits<std::int64_t>::max() ? last : last + 1;
 }
 
-void PostgresReader::read(std::int64_t lo, std::int64_t hi, const Take& take) {
-    // Most ranges are one running row or a gap: one answer, without a cursor.
-    constexpr std::uint64_t few = 2000;
-    if (static_cast<std::uint64_t>(hi) - static_cast<std::uint64_t>(lo) < few) {
-        const Result rows = snapshot_.run(pg::read(table_), lo, hi);
-        for (int row = 0; row < rows.size() && give(rows, row, take); ++row) {
+std::vector<IdRange> PostgresReader::taken(const std::vector<IdRange>& ranges) {
+    std::vector<IdRange> runs;
+    Ends ends;
+    for (const IdRange& range : ranges) ends.add(range);
+    snapshot_.each(pg::taken(table_), postgres::Params(ends.first, ends.last),
+                   [&](const Result& rows, int row) {
+                       runs.push_back({rows.integer(row, 0), rows.integer(row, 1), {}});
+                       return true;
+                   });
+    return runs;
+}
+
+void PostgresReader::read(const std::vector<IdRange>& ranges, const Take& take) {
+    bool more = true;
+    const auto ask = [&](const std::string& sql, const auto& first, const auto& last) {
+        if (!more) return;
+        snapshot_.each(sql, postgres::Params(first, last, rules_.names),
+                       [&](const Result& rows, int row) { return more = give(rows, row, take); });
+    };
+    Ends small;
+    const auto ask_small = [&] {
+        if (!small.first.empty()) ask(pg::read_each(table_), small.first, small.last);
+        small = {};
+    };
+    for (const IdRange& range : ranges) {
+        // Most are one running row or a gap.
+        constexpr std::uint64_t few = 2000;
+        if (static_cast<std::uint64_t>(range.hi) - static_cast<std::uint64_t>(range.lo) < few) {
+            small.add(range);
+        } else {
+            ask_small();
+            ask(pg::read(table_), range.lo, range.hi);
         }
-        return;
     }
-    snapshot_.each(pg::read(table_), postgres::Params(lo, hi),
-                   [&](const Result& rows, int row) { return give(rows, row, take); });
+    ask_small();
 }
 
 void PostgresReader::read_events(TimePoint from, TimePoint to, const Take& take) {
@@ -76,22 +110,20 @@ void PostgresReader::read_events(TimePoint from, TimePoint to, const Take& take)
                    [&](const Result& rows, int row) { return give(rows, row, take); });
 }
 
-std::vector<RowReader::Counted> PostgresReader::count(const WindowAsk& ask, Population who,
-                                                      TimePoint hung_before) {
-    std::vector<std::string> names{rules_.names.front()};
-    if (who == Population::baseline) names.assign(rules_.names.begin() + 1, rules_.names.end());
-    postgres::Params params(ask.from, ask.to, names);
+std::vector<RowReader::Counted> PostgresReader::count(const WindowAsk& ask, TimePoint hung_before) {
+    postgres::Params params(ask.from, ask.to, rules_.names, rules_.names.front());
     if (ask.signal) params.add(hung_before);
     const Result rows = snapshot_.run(pg::window(table_, ask), params);
     std::vector<Counted> all;
     for (int row = 0; row < rows.size(); ++row) {
         Counted counted;
-        if (!rows.is_null(row, 0)) counted.segment = rows.text(row, 0);
+        counted.who = rows.boolean(row, 0) ? Population::canary : Population::baseline;
+        if (!rows.is_null(row, 1)) counted.segment = rows.text(row, 1);
         // Rows without a segment are no segment's.
         if (ask.each_segment && counted.segment.empty()) continue;
-        counted.requests = rows.integer(row, 1);
-        counted.failures = rows.integer(row, 2);
-        counted.users = rows.integer(row, 3);
+        counted.requests = rows.integer(row, 2);
+        counted.failures = rows.integer(row, 3);
+        counted.users = rows.integer(row, 4);
         all.push_back(std::move(counted));
     }
     return all;

@@ -22,10 +22,10 @@ public:
     std::optional<std::int64_t> first_id(TimePoint from) override;
     [[nodiscard]] std::int64_t in_flight() const override { return 10'000; }
     std::int64_t end_id() override;
-    void read(std::int64_t lo, std::int64_t hi, const Take& take) override;
+    std::vector<IdRange> taken(const std::vector<IdRange>& ranges) override;
+    void read(const std::vector<IdRange>& ranges, const Take& take) override;
     void read_events(TimePoint from, TimePoint to, const Take& take) override;
-    std::vector<Counted> count(const WindowAsk& ask, Population who,
-                               TimePoint hung_before) override;
+    std::vector<Counted> count(const WindowAsk& ask, TimePoint hung_before) override;
     std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
 
 private:

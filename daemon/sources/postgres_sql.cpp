@@ -128,9 +128,38 @@ Table checked(Table table, const Policy& policy, const postgres::Result& columns
     return table;
 }
 
+// Most blocks of ids have no gap, and to count is cheap. In the others a run is where the ids grow
+// with the rows' numbers.
+std::string taken(const Table& table) {
+    return "with blocks as (select min(id) as first, max(id) as last, count(*) as ids"
+           " from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"
+           " (select id::bigint from " +
+           table.from + " where id >= lo and id <= hi order by id limit " +
+           std::to_string(most_rows) +
+           ") as rows group by lo, id >> 8)"
+           " select first, last from blocks where ids = last - first + 1"
+           " union all select min(id), max(id) from (select first, id,"
+           " id - row_number() over (order by id) as run from blocks cross join lateral"
+           " (select id::bigint from " +
+           table.from +
+           " where id >= first and id <= last offset 0) as rows"
+           " where ids <> last - first + 1) as numbered group by first, run order by 1";
+}
+
 std::string read(const Table& table) {
     return "select " + row_columns(table) + " from " + table.from +
-           " where id >= $1::bigint and id <= $2::bigint order by id";
+           " where id >= $1::bigint and id <= $2::bigint and webhook_name = any($3::text[])"
+           " order by id";
+}
+
+// Offset 0, so that the ranges are looked up by their ids, whoever has them.
+std::string read_each(const Table& table) {
+    return "select " + row_columns(table) +
+           " from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"
+           " (select * from " +
+           table.from +
+           " where id >= lo and id <= hi offset 0) as rows"
+           " where webhook_name = any($3::text[]) order by id";
 }
 
 std::string events(const Table& table, Duration quick) {
@@ -150,20 +179,21 @@ std::string last_id(const Table& table) {
 }
 
 std::string window(const Table& table, const WindowAsk& ask) {
-    const std::string group = ask.each_segment ? " group by 1" : "";
+    const std::string who = "select webhook_name = $4::text, ";
+    const std::string group = ask.each_segment ? " group by 1, 2" : " group by 1";
     if (!ask.signal) {
         // Every row is traffic, whatever became of it: the index alone answers for the total.
         const std::string users =
             ask.users ? "count(distinct nullif(user_id::text, '') collate \"C\")" : "0";
-        return "select " + (ask.each_segment ? table.segment + "::text" : "null") +
-               ", count(*), 0, " + users + in_window(table) + group;
+        return who + (ask.each_segment ? table.segment + "::text" : "null") + ", count(*), 0, " +
+               users + in_window(table) + group;
     }
-    return "select " + std::string(ask.each_segment ? "segment" : "null") +
+    return who + (ask.each_segment ? "segment" : "null") +
            ", count(*), count(*) filter (where event), count(distinct case when event then"
            " coalesce('user ' || nullif(user_id, ''), 'row ' || id) end collate \"C\")"
-           " from (select id, user_id, segment, " +
-           is_event(*ask.signal) + " as event from (select id, user_id::text as user_id, " +
-           table.segment +
+           " from (select webhook_name, id, user_id, segment, " +
+           is_event(*ask.signal) +
+           " as event from (select webhook_name, id, user_id::text as user_id, " + table.segment +
            "::text as segment, status::text as status, created_at,"
            " status = 'success' and completed_at is null and duration_ms is null as running,"
            " case when duration_ms is not null then " +
@@ -175,7 +205,7 @@ std::string window(const Table& table, const WindowAsk& ask) {
            " and status in ('success', 'error', 'timeout')"
            " and (duration_ms is null or duration_ms between 0 and " +
            longest +
-           ")) as one where (not running or created_at < $4::timestamptz)"
+           ")) as one where (not running or created_at < $5::timestamptz)"
            " and (status <> 'success' or running or took between 0 and " +
            longest + ")) as each_one" + group;
 }

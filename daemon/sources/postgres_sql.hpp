@@ -27,15 +27,21 @@ std::string columns(const Table& table);
 /// column that is missing or of a type that cannot be used, and the mend.
 Table checked(Table table, const Policy& policy, const postgres::Result& columns);
 
-/// $1 and $2: the first and the last id. Columns as in rows::Row.
+/// $1 and $2: the first and the last ids of ranges. Columns: the first and the last of each run of
+/// ids that rows have, in order.
+std::string taken(const Table& table);
+/// $1 and $2: the first and the last id, $3: the names. Columns as in rows::Row.
 std::string read(const Table& table);
+/// The same of many small ranges, their first and last ids.
+std::string read_each(const Table& table);
 /// $1 and $2: begin and end, $3: the names. Quick successes are left out.
 std::string events(const Table& table, Duration quick);
 /// $1: from, $2: the names.
 std::string first_id(const Table& table);
 std::string last_id(const Table& table);
-/// $1 and $2: begin and end, $3: the names, and with a signal $4: running rows older than this have
-/// hung. Columns: segment (null without each_segment), requests, failures, users.
+/// $1 and $2: begin and end, $3: the names, $4: the canary, and with a signal $5: running rows
+/// older than this have hung. Columns: whether it is the canary, segment (null without
+/// each_segment), requests, failures, users.
 std::string window(const Table& table, const WindowAsk& ask);
 /// $1 and $2: begin and end, $3: the canary. Columns: message, times.
 std::string top_errors(const Table& table);

@@ -1,6 +1,7 @@
 #include "daemon/sources/rows.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -53,7 +54,8 @@ Cursor Counter::where(const Ask& ask, RowReader& reader, std::vector<std::string
         Cursor cursor;
         cursor.since = cursor.to = ask.from;
         // The older ones are read as well, and of them only those that are missing are waited for.
-        const std::int64_t first = reader.first_id(ask.from).value_or(end);
+        constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min() / 2;
+        const std::int64_t first = std::max(reader.first_id(ask.from).value_or(end), lowest);
         cursor.next = std::max(std::min<std::int64_t>(first, 1), first - reader.in_flight());
         return cursor;
     }

@@ -66,6 +66,9 @@ struct WindowAsk {
     std::string query;
 };
 
+/// One look reads no more rows of a table than this.
+inline constexpr std::size_t most_rows = 2'000'000;
+
 /// Answers in one consistent snapshot. Every call may throw: the look then never happened.
 class RowReader {
 public:
@@ -80,21 +83,25 @@ public:
     [[nodiscard]] virtual std::int64_t in_flight() const { return 0; }
     /// One past the largest id of the table.
     virtual std::int64_t end_id() = 0;
-    /// All rows of the table with lo <= id <= hi, in the order of ids.
-    virtual void read(std::int64_t lo, std::int64_t hi, const Take& take) = 0;
+    /// Which ids of these ranges (in order, disjoint) rows of the table have, whose ever: in runs,
+    /// in order. Of each range its first most_rows rows at most.
+    virtual std::vector<IdRange> taken(const std::vector<IdRange>& ranges) = 0;
+    /// The rollout's rows with these ids, in the order of ids: a table may have many rollouts.
+    virtual void read(const std::vector<IdRange>& ranges, const Take& take) = 0;
     /// The rollout's rows with created_at in [from, to), any order; quick successes may be left
     /// out.
     virtual void read_events(TimePoint from, TimePoint to, const Take& take) = 0;
 
     struct Counted {
+        Population who = Population::canary;
         std::string segment;  // empty: the total
         std::int64_t requests = 0, failures = 0, users = 0;
     };
-    /// Final and hung requests of a window: the total, or with each_segment one for each segment.
-    /// Requests that are running since before `hung_before` are failed and slow. Without a signal
-    /// all rows, whatever became of them: traffic, and with ask.users its different users.
-    virtual std::vector<Counted> count(const WindowAsk& window, Population who,
-                                       TimePoint hung_before) = 0;
+    /// Final and hung requests of a window, of each population that has some: the total, or with
+    /// each_segment one for each segment. Requests that are running since before `hung_before` are
+    /// failed and slow. Without a signal all rows, whatever became of them: traffic, and with
+    /// ask.users its different users.
+    virtual std::vector<Counted> count(const WindowAsk& window, TimePoint hung_before) = 0;
     /// The query's number; nullopt with a remark when there is none.
     virtual std::optional<double> number(const WindowAsk& window, std::string& remark) = 0;
 };

@@ -70,9 +70,23 @@ std::int64_t SqliteReader::end_id() {
     return last == std::numeric_limits<std::int64_t>::max() ? last : last + 1;
 }
 
-void SqliteReader::read(std::int64_t lo, std::int64_t hi, const Take& take) {
-    sqlite::Statement statement = database_.query(sql::read(table_), lo, hi);
-    give(statement, take);
+std::vector<IdRange> SqliteReader::taken(const std::vector<IdRange>& ranges) {
+    std::vector<IdRange> runs;
+    for (const IdRange& range : ranges) {
+        sqlite::Statement statement = database_.query(sql::taken(table_), range.lo, range.hi);
+        while (statement.step()) runs.push_back({statement.integer(0), statement.integer(1), {}});
+    }
+    return runs;
+}
+
+void SqliteReader::read(const std::vector<IdRange>& ranges, const Take& take) {
+    bool more = true;
+    for (const IdRange& range : ranges) {
+        sqlite::Statement statement = database_.query(sql::read(table_), range.lo, range.hi);
+        bind_names(statement, 3);
+        give(statement, [&](const Row& row) { return more = take(row); });
+        if (!more) return;
+    }
 }
 
 void SqliteReader::read_events(TimePoint from, TimePoint to, const Take& take) {
@@ -81,27 +95,22 @@ void SqliteReader::read_events(TimePoint from, TimePoint to, const Take& take) {
     give(statement, take);
 }
 
-std::vector<RowReader::Counted> SqliteReader::count(const WindowAsk& ask, Population who,
-                                                    TimePoint hung_before) {
-    const bool canary = who == Population::canary;
-    const std::size_t first = canary ? 0 : 1;
-    const std::size_t names = canary ? 1 : rules_.names.size() - 1;
+std::vector<RowReader::Counted> SqliteReader::count(const WindowAsk& ask, TimePoint hung_before) {
     sqlite::Statement statement =
-        database_.query(sql::window(table_, ask, names), ask.from, ask.to, hung_before);
-    for (std::size_t i = 0; i < names; ++i) {
-        statement.bind(static_cast<int>(4 + i), std::string_view(rules_.names[first + i]));
-    }
+        database_.query(sql::window(table_, ask), ask.from, ask.to, hung_before);
+    bind_names(statement, 4);
     std::vector<Counted> all;
     while (statement.step()) {
         Counted counted;
-        const Cell scope = cell(statement, 0);
+        counted.who = statement.integer(0) == 1 ? Population::canary : Population::baseline;
+        const Cell scope = cell(statement, 1);
         if (scope.kind == Cell::Kind::text) counted.segment = scope.text;
         if (scope.kind == Cell::Kind::integer) counted.segment = std::to_string(scope.integer);
         // Rows without a segment are no segment's.
         if (ask.each_segment && counted.segment.empty()) continue;
-        counted.requests = statement.integer(1);
-        counted.failures = statement.integer(2);
-        counted.users = statement.integer(3);
+        counted.requests = statement.integer(2);
+        counted.failures = statement.integer(3);
+        counted.users = statement.integer(4);
         all.push_back(std::move(counted));
     }
     return all;

@@ -77,9 +77,19 @@ Table table_of(const Policy& policy) {
     return table;
 }
 
+// A run is where the ids grow with the rows' numbers.
+std::string taken(const Table& table) {
+    return "select min(id), max(id) from (select id, id - row_number() over (order by id) as run"
+           " from (select id from " +
+           table.name + " where id >= ?1 and id <= ?2 order by id limit " +
+           std::to_string(most_rows) + ")) group by run order by 1";
+}
+
+// The unary plus keeps SQLite to the ids.
 std::string read(const Table& table) {
     return "select " + columns(table) + " from " + table.name +
-           " where id >= ?1 and id <= ?2 order by id";
+           " where id >= ?1 and id <= ?2 and +webhook_name in (" + parameters(3, table.names) +
+           ") order by id";
 }
 
 // The unary plus keeps SQLite from taking an index on status, which would read every time.
@@ -98,26 +108,29 @@ std::string first_id(const Table& table) {
            parameters(3, table.names) + ")";
 }
 
-std::string window(const Table& table, const WindowAsk& ask, std::size_t names) {
+std::string window(const Table& table, const WindowAsk& ask) {
     const std::string longest = std::to_string(longest_ms);
     const std::string where = " from " + table.name +
                               " where created_at >= ?1 and created_at < ?2 and webhook_name in (" +
-                              parameters(4, names) + ")";
+                              parameters(4, table.names) + ")";
+    // The first name is the canary's.
+    const std::string who = "select webhook_name = ?4 as who, ";
+    const std::string group = " group by who" + std::string(ask.each_segment ? ", scope" : "");
     // Every row is traffic, whatever became of it: the index alone answers for the total, and what
     // compares as a time of the window is one.
     if (!ask.signal) {
         const std::string scope = ask.each_segment ? table.segment : "null";
         const std::string users = ask.users ? "count(distinct nullif(user_id, ''))" : "0";
-        return "select " + scope + " as scope, count(*), 0, " + users + where +
-               " and ?3 is not null" + (ask.each_segment ? " group by scope" : "");
+        return who + scope + " as scope, count(*), 0, " + users + where + " and ?3 is not null" +
+               group;
     }
-    const std::string group = ask.each_segment ? "segment" : "null";
-    return "select " + group +
+    return who + (ask.each_segment ? "segment" : "null") +
            " as scope, count(*) as requests, coalesce(sum(event), 0) as events,"
            " count(distinct case when event then"
            " coalesce('user ' || nullif(user_id, ''), 'row ' || id) end) as users"
-           " from (select id, user_id, segment, " +
-           is_event(*ask.signal) + " as event from (select id, user_id, " + table.segment +
+           " from (select webhook_name, id, user_id, segment, " +
+           is_event(*ask.signal) + " as event from (select webhook_name, id, user_id, " +
+           table.segment +
            " as segment, status, created_at,"
            " status = 'success' and completed_at is null and duration_ms is null as running,"
            " case when duration_ms is not null then duration_ms"
@@ -131,7 +144,7 @@ std::string window(const Table& table, const WindowAsk& ask, std::size_t names) 
            "))"
            " where (not running or created_at < ?3)"
            " and (status <> 'success' or running or took between 0 and " +
-           longest + "))" + (ask.each_segment ? " group by scope" : "");
+           longest + "))" + group;
 }
 
 std::string top_errors(const Table& table) {

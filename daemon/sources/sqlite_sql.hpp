@@ -22,16 +22,19 @@ Table table_of(const Policy& policy);
 
 /// Columns of read() and events(), in this order.
 inline constexpr int row_columns = 9;
-/// ?1 and ?2: the first and the last id.
+/// ?1 and ?2: the first and the last id. Columns: the first and the last of each run of ids that
+/// rows have, in order.
+std::string taken(const Table& table);
+/// ?1 and ?2: the first and the last id; then the names.
 std::string read(const Table& table);
 /// ?1 and ?2: begin and end; then the names.
 std::string events(const Table& table, Duration quick);
 /// ?1: from; ?2: unused, so that names begin at ?3 everywhere.
 std::string first_id(const Table& table);
-/// ?1 and ?2: begin and end, ?3: running rows older than this have hung; then `names` names.
-/// Columns: segment (null without each_segment), requests, failures, users. Without a signal every
-/// row counts as a request.
-std::string window(const Table& table, const WindowAsk& ask, std::size_t names);
+/// ?1 and ?2: begin and end, ?3: running rows older than this have hung; then the names. Columns:
+/// whether it is the canary, segment (null without each_segment), requests, failures, users.
+/// Without a signal every row counts as a request.
+std::string window(const Table& table, const WindowAsk& ask);
 /// ?1 and ?2: begin and end, ?3: the canary. Columns: message, times.
 std::string top_errors(const Table& table);
 /// And ?4: the message. Column: request id.

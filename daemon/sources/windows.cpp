@@ -39,21 +39,20 @@ class Answers {
 public:
     Answers(RowReader& reader, Duration hung_after) : reader_(reader), hung_after_(hung_after) {}
 
-    const std::vector<RowReader::Counted>& of(const WindowAsk& ask, Population who) {
+    const std::vector<RowReader::Counted>& of(const WindowAsk& ask) {
         for (const Answer& answer : answers_) {
-            if (answer.who == who && answer.ask.from == ask.from && answer.ask.to == ask.to &&
+            if (answer.ask.from == ask.from && answer.ask.to == ask.to &&
                 answer.ask.signal == ask.signal && answer.ask.each_segment == ask.each_segment &&
                 answer.ask.users == ask.users)
                 return answer.counted;
         }
-        answers_.push_back({ask, who, reader_.count(ask, who, ask.to - hung_after_)});
+        answers_.push_back({ask, reader_.count(ask, ask.to - hung_after_)});
         return answers_.back().counted;
     }
 
 private:
     struct Answer {
         WindowAsk ask;
-        Population who;
         std::vector<RowReader::Counted> counted;
     };
     RowReader& reader_;
@@ -65,7 +64,7 @@ void count_into(Look& look, const WindowAsk& ask, Population who, const std::str
                 const std::vector<RowReader::Counted>& counted) {
     Window window = empty_window(ask, who, segment);
     for (const RowReader::Counted& row : counted) {
-        if (row.segment != segment) continue;
+        if (row.who != who || row.segment != segment) continue;
         window.requests = row.requests;
         window.failures = row.failures;
         window.users = row.users;
@@ -119,9 +118,9 @@ void Counter::fill_windows(const Ask& ask, RowReader& reader, Look& look) const 
             look.windows.push_back(std::move(window));
             continue;
         }
+        const auto& counted = answers.of(asked);
         for (const Population who : {Population::canary, Population::baseline}) {
             if (who == Population::baseline && policy_.baseline.empty()) continue;
-            const auto& counted = answers.of(asked, who);
             if (!asked.each_segment) {
                 count_into(look, asked, who, "", counted);
                 continue;

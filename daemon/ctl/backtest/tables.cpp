@@ -16,8 +16,8 @@
 namespace canaryd::backtest {
 namespace {
 
-/// Every row that a reader has, in the order of ids; with `since` those written from then on. Any
-/// database that has a RowReader can be played from.
+/// Every row of the rollout that a reader has, in the order of ids; with `since` those written from
+/// then on. Any database that has a RowReader can be played from.
 History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string& what,
                   Duration patience, std::optional<TimePoint> since = std::nullopt) {
     using Steady = std::chrono::steady_clock;
@@ -37,7 +37,8 @@ History read_rows(rows::RowReader& reader, Recorder& recorder, const std::string
         return since && written.kind == rows::Cell::Kind::integer &&
                written.integer < since->time_since_epoch().count();
     };
-    reader.read(*first, std::numeric_limits<std::int64_t>::max(), [&](const rows::Row& row) {
+    const rows::IdRange all{*first, std::numeric_limits<std::int64_t>::max(), {}};
+    reader.read({all}, [&](const rows::Row& row) {
         give_up_when_late();
         if (!is_older(row.created_at)) {
             recorder.add(row, what + ", row " + std::to_string(row.id));
