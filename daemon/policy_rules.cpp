@@ -122,9 +122,43 @@ bool read_comparison(Fields& fields, Criterion& criterion, const Metric& metric,
     return than.has_value();
 }
 
+/// "2 per hour", "12 per day": so many events an hour.
+std::optional<double> per_hour(std::string_view text) {
+    for (const auto& [unit, hours] : {std::pair<std::string_view, double>{" per hour", 1},
+                                      std::pair<std::string_view, double>{" per day", 24}}) {
+        if (!text.ends_with(unit)) continue;
+        const auto number = read_number(text.substr(0, text.size() - unit.size()));
+        if (!number.value || !(*number.value > 0) || *number.value > 1e6) return std::nullopt;
+        return *number.value / hours;
+    }
+    return std::nullopt;
+}
+
+/// What a query of `metrics` counts: a limit on how often it may happen.
+bool read_count(Fields& fields, Criterion& criterion, const std::string& side) {
+    constexpr const char* mend = "below: 2 per hour";
+    if (side == "above") {
+        refuse_side(fields, side, mend);
+        return false;
+    }
+    const auto text = fields.text(side);
+    if (!text) return false;
+    const auto limit = per_hour(*text);
+    if (!limit) {
+        fields.problem(side, as_written(*text) +
+                                 " is no limit for what a query counts; write how often it may "
+                                 "happen, like `below: 2 per hour` or `below: 12 per day`");
+        return false;
+    }
+    criterion.signal = {Signal::Kind::counted, Duration{0}, criterion.metric};
+    criterion.limit = *limit;
+    return true;
+}
+
 /// `above` or `below`: the highest healthy share.
 bool read_limit(Fields& fields, Criterion& criterion, const Metric& metric,
                 const std::string& side) {
+    if (metric.kind == Metric::Kind::number) return read_count(fields, criterion, side);
     if (metric.kind != Metric::Kind::slower) {
         const auto limit = healthy_limit(fields, metric, side);
         if (limit) criterion.limit = limit->value();
@@ -156,13 +190,16 @@ std::optional<Criterion> read_criterion(Fields& fields, const Policy& policy,
     fields.done();
     if (!word) return std::nullopt;
     criterion.metric = *word;
-    const auto metric = built_in(*word);
-    if (!metric) {
-        refuse_metric(fields, *word, {});
-        return std::nullopt;
-    }
+    const auto metric = metric_named(fields, *word, policy);
+    if (!metric) return std::nullopt;
     if (metric->kind == Metric::Kind::traffic || metric->kind == Metric::Kind::off_weight) {
         fields.problem("metric", as_written(*word) + " cannot be proven; make it a trigger");
+        return std::nullopt;
+    }
+    if (relative && metric->kind == Metric::Kind::number) {
+        fields.problem("no_worse_than",
+                       "the query counts the canary's alone; write a limit, like "
+                       "`below: 2 per hour`");
         return std::nullopt;
     }
     if (relative) {
@@ -252,6 +289,8 @@ bool is_later_metric(std::string_view metric) {
     return metric == "complaints" || metric == "critical_complaints";
 }
 
+namespace {
+
 void refuse_metric(Fields& fields, const std::string& metric,
                    const std::vector<std::string>& numbers) {
     if (is_later_metric(metric)) {
@@ -270,6 +309,17 @@ void refuse_metric(Fields& fields, const std::string& metric,
                                                  "latency_p95, traffic, or one defined by a query "
                                                  "under metrics"
                                                : "did you mean \"" + near + "\"?"));
+}
+
+}  // namespace
+
+std::optional<Metric> metric_named(Fields& fields, const std::string& word, const Policy& policy) {
+    if (const auto known = built_in(word)) return known;
+    std::vector<std::string> numbers;
+    for (const NumberQuery& query : policy.metrics) numbers.push_back(query.name);
+    if (std::find(numbers.begin(), numbers.end(), word) != numbers.end()) return Metric{};
+    refuse_metric(fields, word, numbers);
+    return std::nullopt;
 }
 
 std::string side_of(Fields& fields) {
@@ -324,11 +374,17 @@ std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy) {
     constexpr std::string_view mend =
         "so that nothing could be proven; write at least `- {metric: error_rate, below: 1%}`";
     auto entries = fields.mappings("criteria", "has no criteria, " + std::string(mend));
-    const bool only_relative =
-        !entries.empty() && std::all_of(entries.begin(), entries.end(), [](const Fields& entry) {
-            return entry.has("no_worse_than");
+    const auto is_number = [&](const std::string& metric) {
+        return !built_in(metric) &&
+               std::any_of(policy.metrics.begin(), policy.metrics.end(),
+                           [&](const NumberQuery& query) { return query.name == metric; });
+    };
+    const bool none_on_requests =
+        !entries.empty() && std::all_of(entries.begin(), entries.end(), [&](const Fields& entry) {
+            return entry.has("no_worse_than") || is_number(entry.raw("metric"));
         });
-    if (only_relative) fields.problem("criteria", "has no limit, " + std::string(mend));
+    if (none_on_requests)
+        fields.problem("criteria", "has no limit on requests, " + std::string(mend));
     const std::vector<Criterion> limits = latency_limits(entries);
     return read_rules<Criterion>(
         std::move(entries), [&](Fields& entry) { return read_criterion(entry, policy, limits); });

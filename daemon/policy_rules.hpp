@@ -23,7 +23,7 @@ bool is_identifier(std::string_view text);
 inline constexpr TextRule identifier_rule{
     is_identifier, "is no plain SQL name; write letters, digits and '_'", 63};
 
-/// What an operator's word measures.
+/// What an operator's word measures; a number is what a query gives.
 struct Metric {
     enum class Kind { failed, succeeded, slower, traffic, off_weight, number };
     Kind kind = Kind::number;
@@ -33,9 +33,8 @@ struct Metric {
 std::optional<Metric> built_in(std::string_view metric);
 /// Words of later work, refused by name.
 bool is_later_metric(std::string_view metric);
-/// Notes why `metric` is none; `numbers` are those the file defines by queries.
-void refuse_metric(Fields& fields, const std::string& metric,
-                   const std::vector<std::string>& numbers);
+/// A built-in one, or one of the file's queries; notes why it is neither.
+std::optional<Metric> metric_named(Fields& fields, const std::string& word, const Policy& policy);
 /// Exactly one of "above" and "below"; empty when that is a problem.
 std::string side_of(Fields& fields);
 
@@ -62,7 +61,7 @@ std::vector<Rule> read_rules(std::vector<Fields> entries, ReadOne read_one) {
     return rules;
 }
 
-/// After the baseline, which some compare with.
+/// After the baseline, which some compare with, and metrics, which some limit.
 std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy);
 std::vector<NumberQuery> read_metrics(Fields& fields);
 /// `source.query`: one SELECT in place of a table, without parameters.

@@ -217,12 +217,7 @@ std::optional<Trigger> read_trigger(Fields& fields, const Policy& policy) {
     std::optional<Metric> metric;
     if (word) {
         trigger.metric = *word;
-        std::vector<std::string> numbers;
-        for (const NumberQuery& query : policy.metrics) numbers.push_back(query.name);
-        metric = built_in(*word);
-        const bool number = std::find(numbers.begin(), numbers.end(), *word) != numbers.end();
-        if (!metric && number) metric = Metric{};
-        if (!metric) refuse_metric(fields, *word, numbers);
+        metric = metric_named(fields, *word, policy);
     }
     bool ruled = false;
     if (metric && metric->kind == Metric::Kind::off_weight) {

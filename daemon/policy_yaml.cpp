@@ -349,8 +349,8 @@ void read_policy(Fields& fields, Problems& problems, Policy& policy) {
     read_steps(fields, policy);
     read_cadence(fields, policy);
     read_ports(fields, policy);  // after the cadence, which a lease refers to
-    policy.criteria = read_criteria(fields, policy);
     policy.metrics = read_metrics(fields);
+    policy.criteria = read_criteria(fields, policy);
     read_segments(fields, policy);
     policy.triggers = read_triggers(fields, policy);
     read_watch(fields, policy);

@@ -193,6 +193,8 @@ Migration migration_of(const Policy& policy) {
                 migration.slower = criterion.signal.than;
                 migration.too_slow = criterion.limit;
                 break;
+            case Signal::Kind::counted:
+                break;  // their table has no column for it
         }
     }
     return migration;

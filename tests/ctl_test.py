@@ -812,6 +812,37 @@ def direct_also_works_beside_a_running_daemon(world):
     expect(not (world.folder / "none.db").exists(), "and none is made")
 
 
+def what_a_query_counts_is_watched_by_the_hour(world):
+    crashing = POLICY.format(name="crashing", bake="10m", below="20%", soak="10m").replace(
+        "criteria: [", 'metrics: {crashes: {query: "select count(*) from crashes where at >= $1 '
+        'and at < $2"}}\ncriteria: [{metric: crashes, below: 1 per hour}, ')
+    (world.folder / "crashing.yaml").write_text(crashing)
+    planned = world.ctl("plan", "crashing.yaml", "--traffic", "60/min")
+    expect(planned.code == 0 and "criterion crashes is left out" in planned.err, "plan", planned)
+    expect("crashes" not in planned.out, "and plans without it", planned)
+    world.keeper.execute("create table crashes (at integer)")
+    expect(world.ctl("start", "crashing.yaml").code == 0, "crashing-1")
+    world.wait_for_weight("crashing-1", 10)
+
+    def counted():
+        view = world.view("crashing-1")
+        return next(one for one in view["criteria"] if one["criterion"] == "crashes")
+
+    wait_for("time is watched", lambda: counted()["watched_s"] >= 2)
+    quiet = counted()
+    expect(quiet["per"] == "hour" and quiet["limit"] == 1 and quiet["events"] == 0, quiet)
+    expect("crashes" in world.ctl("status", "crashing-1").out, "the page has it")
+    with world.keeper:
+        soon = int(time.time() * 1000) + 700  # a look's time that is not over yet
+        world.keeper.executemany("insert into crashes values (?)", [(soon,)] * 5)
+    wait_for("it is rolled back", lambda: world.view("crashing-1")["state"] == "ROLLED BACK")
+    why = world.ctl("explain", "crashing-1")
+    expect("criterion crashes: 5 crashes in" in why.flat and "limit 1 per hour" in why.flat,
+           "and why", why)
+    proof = world.ctl("verify")
+    expect(proof.code == 0 and ": all as recorded" in proof.out, "verify works it out again", proof)
+
+
 def the_socket_can_be_named_in_three_ways(world):
     path = str(world.state / "canaryd.sock")
     for words, env in ((["--socket", path], "/nowhere"), ([], path)):
@@ -848,7 +879,8 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          rollback_says_so_after_the_read_back, history_tells_who_did_what,
          verify_proves_the_journal, rollback_past_a_dead_daemon,
          the_sql_for_a_dead_daemon_moves_everybody_back,
-         direct_also_works_beside_a_running_daemon, the_socket_can_be_named_in_three_ways,
+         direct_also_works_beside_a_running_daemon,
+         what_a_query_counts_is_watched_by_the_hour, the_socket_can_be_named_in_three_ways,
          the_daemon_stops_in_order]
 
 

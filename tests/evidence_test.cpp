@@ -108,6 +108,24 @@ TEST_SUITE("evidence") {
         }));
     }
 
+    TEST_CASE("bounds per hour hold the rate, and agree with the gate") {
+        CHECK(rc::check("lower <= rate <= upper; proven iff the upper bound is below", [] {
+            const auto n = *rc::gen::inRange<std::int64_t>(60'000, 10'000'000'000);
+            const auto k = *rc::gen::inRange<std::int64_t>(0, 100);
+            const Bounds bounds = bounds_of(n, k, 0.01, 0.05, 1.0, Per::hour);
+            RC_ASSERT(bounds.lower <= bounds.rate());
+            RC_ASSERT(bounds.rate() <= bounds.upper);
+            RC_ASSERT(bounds.proves_upper());
+            const double limit = *rc::gen::inRange(1, 1000) / 10.0;
+            RC_PRE(std::abs(bounds.upper / limit - 1) > 1e-9);
+            RC_ASSERT(proven_below(n, k, limit, 0.05, 1.0, Per::hour) == (bounds.upper < limit));
+        }));
+        const Bounds nothing = bounds_of(0, 0, 0.01, 0.05, 1.0, Per::hour);
+        CHECK_FALSE(nothing.proves_upper());
+        CHECK(nothing.lower == 0);
+        CHECK(nothing.rate() == 0);
+    }
+
     TEST_CASE("393 requests without a failure prove a 1 % limit, 392 do not") {
         CHECK(proven_below(393, 0, 0.01, 0.05, 1.0));
         CHECK_FALSE(proven_below(392, 0, 0.01, 0.05, 1.0));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "canaryd/analysis.hpp"
@@ -91,7 +92,44 @@ struct Watch {
             see(300, 1, 9);
         }
     }
+    /// Nobody calls, and the query of the second criterion counts.
+    [[nodiscard]] Look crash_look(std::optional<double> count) const {
+        Look made;
+        made.from = at;
+        made.to = at + minutes{5};
+        Window window;
+        window.trigger = count_window("worker_crashes");
+        window.from = made.from;
+        window.to = made.to;
+        window.value = count;
+        made.windows.push_back(window);
+        return made;
+    }
+    void crash(int looks, double count) {
+        for (int i = 0; i < looks; ++i) {
+            judge(crash_look(count));
+        }
+    }
 };
+
+constexpr std::size_t crash_stream = 3;
+
+/// Errors below 1 %, crashes below 2 an hour, two agents.
+Policy crashing() {
+    Policy policy = plan(2);
+    policy.criteria[1] = {"crashes", "worker_crashes",
+                          Signal{Signal::Kind::counted, Duration{0}, "worker_crashes"}, 2};
+    return policy;
+}
+
+Finding crashes_of(const Watch& watch) {
+    for (const Finding& finding : findings_of(watch.policy, watch.ledger)) {
+        if (finding.criterion == "crashes") {
+            return finding;
+        }
+    }
+    return {};
+}
 
 bool same_bits(double a, double b) {
     return std::memcmp(&a, &b, sizeof a) == 0;
@@ -440,6 +478,125 @@ TEST_SUITE("evidence") {
         CHECK(after.streams[0].floor.empty());
         CHECK(same_bits(after.streams[1].ln_sum(), watch.ledger.streams[1].ln_sum()));
         CHECK(ln_m_of(after) < ln_m_of(watch.ledger));
+    }
+
+    TEST_CASE("events per hour beyond their limit roll back, within it they are proven") {
+        const auto after = [](double per_hour, int looks) {
+            Watch watch(crashing());
+            watch.phase(true);
+            watch.crash(2, 0);  // warm-up
+            for (int i = 0; i < looks && !watch.ledger.latched; ++i) {
+                const double due = per_hour * (i + 1) / 12;
+                watch.crash(1,
+                            static_cast<double>(std::floor(due) - std::floor(per_hour * i / 12)));
+            }
+            return watch;
+        };
+        const Watch sick = after(12, 12 * 24);
+        CHECK(sick.ledger.latched);
+        CHECK(sick.last.suspect == crash_stream);
+        CHECK(stream_name(sick.policy, sick.last.suspect) == "crashes");
+        const Watch well = after(0.5, 12 * 24);
+        CHECK_FALSE(well.ledger.latched);
+        const Finding finding = crashes_of(well);
+        CHECK(finding.outcome == Outcome::pass);
+        CHECK(finding.bounds.per == Per::hour);
+        CHECK(finding.bounds.events == 12);
+        CHECK(finding.bounds.rate() == doctest::Approx(0.5));
+        CHECK(finding.bounds.upper < 2);
+        CHECK(finding.bounds.lower < 0.5);
+        // Errors are proven by no request: with a limit per hour proven alone nothing rises.
+        CHECK_FALSE(well.last.proven);
+    }
+
+    TEST_CASE("two events never roll back, whatever their limit; a third one can") {
+        Policy policy = crashing();
+        policy.criteria[1].limit = 0.001;
+        Watch watch(policy);
+        watch.phase(true);
+        watch.crash(2, 0);
+        watch.crash(1, 2);
+        CHECK(watch.last.ln_m > std::log(100));
+        CHECK_FALSE(watch.ledger.latched);
+        watch.crash(1, 1);
+        CHECK(watch.ledger.latched);
+    }
+
+    TEST_CASE("a look whose events nobody could count is no evidence of anything") {
+        const auto judged = [](std::optional<double> count, Duration off = Duration{0}) {
+            Watch watch(crashing());
+            watch.phase(true);
+            watch.crash(2, 0);
+            Look look = watch.crash_look(count);
+            look.windows[0].from += off;
+            watch.judge(look);
+            return watch;
+        };
+        const Watch known = judged(4);
+        CHECK(crashes_of(known).bounds.requests == 5 * 60'000);
+        CHECK(known.ledger.streams[crash_stream].floor.size() == 1);
+        for (const Watch& unknown :
+             {judged(std::nullopt), judged(0.5), judged(-1), judged(1e18),
+              judged(std::numeric_limits<double>::quiet_NaN()),
+              judged(std::numeric_limits<double>::infinity()), judged(4, Duration{1})}) {
+            CHECK(crashes_of(unknown).bounds.requests == 0);
+            CHECK(crashes_of(unknown).bounds.events == 0);
+            CHECK(unknown.ledger.streams[crash_stream].floor.empty());
+            CHECK(unknown.last.remarks.size() <= 1);
+        }
+        const Watch half = judged(0.5);
+        REQUIRE(half.last.remarks.size() == 1);
+        CHECK(half.last.remarks[0] ==
+              "crashes: worker_crashes is no count of the look's time: no evidence from it");
+        CHECK(judged(std::nullopt).last.remarks.empty());  // the source has said why
+    }
+
+    TEST_CASE("a claim per hour has its share in total, and its segments' streams stay empty") {
+        Policy policy = crashing();
+        Watch watch(policy);
+        watch.phase(true);
+        watch.judge(watch.crash_look(std::nullopt));
+        const double ln_moved = std::log(phase_start_share);
+        const auto& streams = watch.ledger.streams;
+        REQUIRE(streams.size() == 6);
+        CHECK(streams[crash_stream].ln_sum() == doctest::Approx(ln_moved + std::log(0.5)));
+        CHECK(streams[crash_stream + 1].ln_sum() == -std::numeric_limits<double>::infinity());
+        CHECK(streams[0].ln_sum() == doctest::Approx(ln_moved + std::log(0.25)));
+        CHECK(watch.last.ln_m == doctest::Approx(0).epsilon(1e-12));
+    }
+
+    TEST_CASE("at 100 % events per hour wait for their confirmation as errors do") {
+        const auto alarmed = [] {
+            Watch watch(crashing());
+            watch.phase(false);
+            watch.crash(2, 0);
+            watch.crash(1, 9);
+            REQUIRE(watch.ledger.waiting);
+            CHECK(watch.ledger.waiting->stream == crash_stream);
+            return watch;
+        };
+        Watch lasting = alarmed();
+        for (int i = 0; i < 4; ++i) lasting.crash(1, 1);
+        CHECK(lasting.ledger.latched);
+        Watch over = alarmed();
+        for (int i = 0; i < 4; ++i) over.crash(1, 0);
+        CHECK_FALSE(over.ledger.latched);
+        CHECK(over.ledger.failed_confirmation);
+    }
+
+    TEST_CASE("events at their limit hardly ever roll back: 200 rollouts of a week") {
+        std::mt19937_64 random(20'261'128);
+        int rolled_back = 0;
+        for (int rollout = 0; rollout < 200; ++rollout) {
+            Watch watch(crashing());
+            watch.phase(true);
+            for (int look = 0; look < 12 * 24 * 7 && !watch.ledger.latched; ++look) {
+                watch.crash(1, static_cast<double>(poisson(random, 2.0 / 12)));
+            }
+            rolled_back += watch.ledger.latched ? 1 : 0;
+        }
+        // At most 1 % by theorem: more than 7 of 200 with a chance below 1 in 1,000.
+        CHECK(rolled_back <= 7);
     }
 
     TEST_CASE("counts that cannot be are no evidence, and are named") {

@@ -89,6 +89,23 @@ TEST_SUITE("policy") {
         }
     }
 
+    TEST_CASE("what a query counts is limited per hour, and a day has 24 of them") {
+        const Policy policy = good("tests/policies/good/counts-per-time.yaml");
+        REQUIRE(policy.criteria.size() == 3);
+        const Signal crashes{Signal::Kind::counted, Duration{0}, "crashes"};
+        CHECK(policy.criteria[1].signal == crashes);
+        CHECK(policy.criteria[1].limit == 2);
+        CHECK(policy.criteria[1].then == Action::rollback);
+        CHECK(policy.criteria[2].signal == crashes);
+        CHECK(policy.criteria[2].limit == 12.5 / 24);
+        CHECK(policy.criteria[2].then == Action::hold);
+        const auto limits = limits_of(policy);
+        REQUIRE(limits.size() == 3);
+        CHECK(limits[0].per == Per::request);
+        CHECK(limits[1].per == Per::hour);
+        CHECK(without_counts(policy).criteria.size() == 1);
+    }
+
     TEST_CASE("every good policy is accepted") {
         for (const char* folder : {"tests/policies/good", "policies"}) {
             const auto files = yaml_files(folder);

@@ -24,6 +24,7 @@ BEYOND_A_SCHEMA = {
     # one field against another
     "baseline-is-protected", "canary-in-baseline", "canary-is-protected",
     "blind-rollback-before-hold", "comparison-without-baseline", "comparison-without-limit",
+    "count-undefined",
     "criterion-name-twice", "lease-too-short", "max-step-below-bake",
     "peek-above-evaluate", "settle-above-two-looks", "soak-below-bake", "soak-default-below-bake",
     "step-name-twice", "trigger-each-unknown", "trigger-each-without-segments",

@@ -122,6 +122,43 @@ TEST_SUITE("source") {
         CHECK(number(path, "select count(*) from webhook_dlq").value == 5);
     }
 
+    TEST_CASE(
+        "what a criterion per hour counts is asked for of each look's own time, not at peeks") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        MetricsFile file(path);
+        file.database().execute("create table crashes (at integer)");
+        for (int i = 0; i < 6; ++i) {
+            file.database().execute("insert into crashes values (" +
+                                    std::to_string(begin + i * 5 * second) + ")");
+        }
+        Policy policy = metrics_policy();
+        policy.metrics = {{"crashes", "select count(*) from crashes where at >= $1 and at < $2"}};
+        policy.criteria.push_back(
+            {"crashes", "crashes", Signal{Signal::Kind::counted, Duration{0}, "crashes"}, 2});
+        Observer observer(policy, path);
+        const auto counted = [](const Look& look) -> const Window* {
+            return window(look, "metrics/crashes", Population::canary);
+        };
+        const Look first = observer.observe(ask(begin, begin + 10 * second));
+        REQUIRE(counted(first) != nullptr);
+        CHECK(counted(first)->value == 2);
+        CHECK(counted(first)->from == first.from);
+        CHECK(counted(first)->to == first.to);
+        const Look next =
+            observer.observe(ask(begin + 10 * second, begin + 30 * second, first.cursor));
+        CHECK(counted(next)->value == 4);
+        Ask peek = ask(begin + 10 * second, begin + 30 * second, first.cursor);
+        peek.peek = true;
+        CHECK(counted(observer.observe(peek)) == nullptr);
+        file.database().execute("drop table crashes");
+        const Look without =
+            observer.observe(ask(begin + 30 * second, begin + 40 * second, next.cursor));
+        CHECK_FALSE(counted(without)->value);
+        REQUIRE(without.remarks.size() == 1);
+        CHECK(without.remarks[0].find("metrics/crashes has no number: ") == 0);
+    }
+
     TEST_CASE("every statement goes by an index or by the id") {
         const Folder folder;
         MetricsFile file(folder.file("m.db"));

@@ -402,6 +402,59 @@ TEST_SUITE("text") {
         CHECK(log_e_promote(392, 0, 0.01) < -std::log(0.05));
     }
 
+    TEST_CASE("what happens so often an hour is said so on every page") {
+        View view = healthy();
+        view.policy.criteria.push_back(
+            criterion("crashes", "worker_crashes",
+                      Signal{Signal::Kind::counted, Duration{0}, "worker_crashes"}, 2));
+        view.rollout.ledger.streams.resize(9);
+        constexpr std::size_t crashes = 6;
+        count(view.rollout.ledger.streams[crashes], Duration(26h).count(), 13);
+        view.rollout.proven = false;
+        const auto check = [](const std::string& page, const std::string& words) {
+            CHECK_MESSAGE(has(flat(page), words), page);
+        };
+        check(text::policy_page(view.policy, false),
+              "crashes: what the query worker_crashes counts proven below 2 per hour. None at all "
+              "in 1h 59m proves it; at half the limit it takes about 16h 56m.");
+        check(text::policy_page(view.policy, true), "worker_crashes counts below 2 per hour, then");
+        check(text::status_page(view), "crashes 1d 2h 0.5/h 1.04/h - 2/h proven");
+        check(text::explain(view),
+              "crashes, all together: 13 worker_crashes in 1d 2h (0.5 per hour), proven below 1.04 "
+              "per hour; limit 2 per hour, harm 0 of 100.");
+        check(text::report(view.rollout, view.policy, view.now),
+              "crashes: 13 worker_crashes in 1d 2h");
+        check(text::explain_maths(view), "crashes 1d 2h 13 2 per hour");
+        CHECK_FALSE(has(text::explain_maths(view), "crashes, agent"));
+        // Too soon, and beyond the limit.
+        count(view.rollout.ledger.streams[crashes], Duration(2h).count(), 1);
+        check(text::explain(view), "About 4h 32m more at this rate would prove it.");
+        check(text::explain(view),
+              "crashes proven below 3.38 per hour only, limit 2 per hour (2h)");
+        count(view.rollout.ledger.streams[crashes], 0, 0);
+        check(text::explain(view), "crashes not proven, limit 2 per hour (0s)");
+        check(text::explain(view), "crashes, all together: not counted yet, nothing proven yet");
+        count(view.rollout.ledger.streams[crashes], Duration(2h).count(), 40);
+        view.rollout.ledger.streams[crashes].ln_r[5] = std::log(104.0);
+        check(text::explain(view),
+              "proven above 10.6 per hour; limit 2 per hour, harm 104 of 100.");
+        check(text::explain_maths(view), "1.6 (9.91 per hour)");
+    }
+
+    TEST_CASE("so many an hour are rounded up where a bound has to stay true") {
+        CHECK(text::rate(2, Per::hour) == "2 per hour");
+        CHECK(text::rate(0.5208, Per::hour) == "0.521 per hour");
+        CHECK(text::rate(0.01, Per::request) == "1 %");
+        CHECK(text::rate_up(1.2341, Per::hour) == "1.24 per hour");
+        CHECK(text::rate_up(2, Per::hour) == "2 per hour");
+        CHECK(text::rate(4500, Per::hour) == "4,500 per hour");
+        CHECK(text::rate_up(0, Per::hour) == "0 per hour");
+        CHECK(text::rate(std::numeric_limits<double>::infinity(), Per::hour) == "unknown");
+        CHECK(text::time_to_prove(2, 0, 0.05) == Duration(119min));
+        CHECK(log_e_promote(1.98 * 3.6e6, 0, 2, 1, Per::hour) >= -std::log(0.05));
+        CHECK(log_e_promote(1.95 * 3.6e6, 0, 2, 1, Per::hour) < -std::log(0.05));
+    }
+
     TEST_CASE("the report says state, bake, criteria, agents and when the next one comes") {
         const View view = healthy();
         const std::string page = text::report(view.rollout, view.policy, view.now);

@@ -97,12 +97,13 @@ TEST_SUITE("vectors") {
 
     TEST_CASE("vector t1p_poisson: events per time against a limit") {
         for (const Row& row : rows_of("t1p_poisson.csv")) {
-            const double expected = number(row.at("lambda0")) * number(row.at("time"));
-            const double k = number(row.at("k"));
-            check_close(log_e_breach_per_time(expected, k), number(row.at("log_e_breach")), row,
-                        "breach");
-            check_close(log_e_promote_per_time(expected, k), number(row.at("log_e_promote")), row,
-                        "promote");
+            constexpr double an_hour = 3.6e6;
+            const double watched = number(row.at("time")) * an_hour;
+            const double limit = number(row.at("lambda0")), k = number(row.at("k"));
+            check_close(log_e_breach(watched, k, limit, Per::hour), number(row.at("log_e_breach")),
+                        row, "breach");
+            check_close(log_e_promote(watched, k, limit, 1.0, Per::hour),
+                        number(row.at("log_e_promote")), row, "promote");
         }
     }
 

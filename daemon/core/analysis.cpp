@@ -13,8 +13,8 @@ namespace canaryd {
 
 namespace {
 
-bool above_limit(std::int64_t n, std::int64_t k, double p0) {
-    return static_cast<double>(k) / static_cast<double>(n) > p0;
+bool above_limit(const StreamCounts& seen, const Claim& claim) {
+    return rate_of(seen.requests.own, seen.events.own, claim.per) > claim.p0;
 }
 
 // --- Alarms -------------------------------------------------------------------------------------
@@ -37,8 +37,8 @@ void confirm(const Rules& rules, const Look& look, const Counts& counts,
     if (!waited_enough(waiting.looks, rules.policy.confirm_without_baseline)) {
         return;
     }
-    if (!waiting.guard_seen &&
-        above_in_both_halves(waiting.looks, rules.rollback.claim_of(waiting.stream).p0)) {
+    const Claim& claim = rules.rollback.claim_of(waiting.stream);
+    if (!waiting.guard_seen && above_in_both_halves(waiting.looks, claim.p0, claim.per)) {
         next.latched = true;
         verdict.suspect = waiting.stream;
     } else {
@@ -63,7 +63,7 @@ void remember_calm(const Rules& rules, const Counts& counts, Ledger& next) {
             continue;
         }
         const StreamCounts seen = counts.canary.seen_by(rules, rules.rollback, i);
-        if (seen.requests.own > 0 && !above_limit(seen.requests.own, seen.events.own, claim.p0)) {
+        if (seen.requests.own > 0 && !above_limit(seen, claim)) {
             next.streams[i].ln_calm = next.streams[i].ln_r;
         }
     }
@@ -132,7 +132,7 @@ bool proven_by(const Rules& rules, const Ledger& ledger) {
             any = true;
             const Stream& total = streams[c * book.scopes];
             if (!proven_below(total.requests, total.events, claim.p0, rules.policy.false_promotion,
-                              phi_of(rules.policy, total))) {
+                              phi_of(rules.policy, total), claim.per)) {
                 return false;
             }
         }

@@ -1,6 +1,7 @@
 #include "daemon/core/counts.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace canaryd {
 
@@ -70,9 +71,37 @@ void check_side(const Rules& rules, const char* who, Side& side,
     }
 }
 
+/// Events of the look's time that queries counted. No number is no evidence: the source says why.
+void read_times(const Rules& rules, const Look& look, Side& canary,
+                std::vector<std::string>& remarks) {
+    const std::vector<Signal> signals = signals_of(rules.policy);
+    for (std::size_t s = 0; s < rules.signals; ++s) {
+        if (!signals[s].per_hour()) {
+            continue;
+        }
+        for (const Window& window : look.windows) {
+            if (window.trigger != count_window(signals[s].number) || !window.value) {
+                continue;
+            }
+            const double k = *window.value;
+            const Duration watched = look.to - look.from;
+            if (window.from != look.from || window.to != look.to || !(k >= 0) ||
+                k != std::floor(k) || k > static_cast<double>(watched.count())) {
+                remarks.push_back(rules.name_of(0, s) + ": " + signals[s].number +
+                                  " is no count of the look's time: no evidence from it");
+                continue;
+            }
+            const auto events = static_cast<std::int64_t>(k);
+            canary.in_time[s] = {{watched.count(), watched.count()},
+                                 {events, events, events, events}};
+        }
+    }
+}
+
 Side empty_side(const Rules& rules) {
     return {std::vector<Requests>(rules.scopes), std::vector<Events>(rules.scopes * rules.signals),
-            std::vector<char>(rules.scopes * rules.signals, true)};
+            std::vector<char>(rules.scopes * rules.signals, true),
+            std::vector<StreamCounts>(rules.signals)};
 }
 
 }  // namespace
@@ -111,6 +140,9 @@ std::string Rules::name_of(std::size_t scope, std::size_t signal) const {
 }
 
 StreamCounts Side::seen_by(const Rules& rules, const Book& book, std::size_t stream) const {
+    if (book.claim_of(stream).per == Per::hour) {
+        return book.counts(stream) ? in_time[book.claim_of(stream).signal] : StreamCounts{};
+    }
     const std::size_t at = rules.place_of(book, stream);
     return usable[at] ? StreamCounts{requests[book.scope_of(stream)], events[at]} : StreamCounts{};
 }
@@ -140,6 +172,7 @@ Counts read_counts(const Rules& rules, const Look& look) {
     };
     read_all(look.on_time, false);
     read_all(look.late, true);
+    read_times(rules, look, counts.canary, counts.remarks);
     check_side(rules, "canary", counts.canary, counts.remarks);
     check_side(rules, "baseline", counts.baseline, counts.remarks);
     for (std::size_t signal = 0; signal < rules.signals; ++signal) {

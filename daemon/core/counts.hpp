@@ -20,7 +20,7 @@ struct Requests {
     std::int64_t all = 0;  // late ones too
     std::int64_t own = 0;
 };
-/// Counts of one stream in one look.
+/// Counts of one stream in one look; per hour its milliseconds stand for requests.
 struct StreamCounts {
     Requests requests;
     Events events;
@@ -36,6 +36,11 @@ struct Book {
         return claims[stream / scopes];
     }
     [[nodiscard]] std::size_t scope_of(std::size_t stream) const { return stream % scopes; }
+    /// What a query counts is counted in total: the segments' streams of a claim per hour stay
+    /// empty.
+    [[nodiscard]] bool counts(std::size_t stream) const {
+        return claim_of(stream).per == Per::request || scope_of(stream) == 0;
+    }
 };
 
 /// What looks are judged by, worked out from a policy: which stream is which claim and scope.
@@ -60,8 +65,9 @@ struct Rules {
 /// One population's counts of a look, by scope and signal.
 struct Side {
     std::vector<Requests> requests;
-    std::vector<Events> events;  // [scope * signals + signal]
-    std::vector<char> usable;    // the same order: the counts fit the requests
+    std::vector<Events> events;         // [scope * signals + signal]
+    std::vector<char> usable;           // the same order: the counts fit the requests
+    std::vector<StreamCounts> in_time;  // by signal: those per hour; all late and own ones alike
 
     /// Nothing where the counts cannot be used.
     [[nodiscard]] StreamCounts seen_by(const Rules& rules, const Book& book,

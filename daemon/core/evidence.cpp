@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "daemon/core/maths.hpp"
 
@@ -22,11 +23,21 @@ Grid expm1_of(const Grid& grid, double sign) {
 const Grid breach_expm1 = expm1_of(breach_grid, 1);
 const Grid promote_expm1 = expm1_of(breach_grid, -1);
 
+constexpr double milliseconds_an_hour = 3.6e6;
+
+/// What one request, or one millisecond, without an event takes off l(delta).
+double per_one(double p0, double expm1, Per per) {
+    return per == Per::hour ? p0 / milliseconds_an_hour * expm1 : std::log1p(p0 * expm1);
+}
+
 /// Smallest (`rising`) or largest p whose `excess(p)`, which is monotone, is not below 0. Works on
-/// the log-odds: relative accuracy near 0 and near 1 alike. `far` is the answer when there is none.
+/// the log-odds: relative accuracy near 0 and near 1 alike; per hour on the logarithm. `far` is the
+/// answer when there is none.
 template <class Excess>
-double edge(bool rising, double far, Excess excess) {
-    const auto share = [](double odds) { return 1.0 / (1.0 + std::exp(-odds)); };
+double edge(Per per, bool rising, double far, Excess excess) {
+    const auto share = [per](double odds) {
+        return per == Per::hour ? std::exp(odds) : 1.0 / (1.0 + std::exp(-odds));
+    };
     constexpr double widest = 50.0;
     constexpr double accuracy = 1e-11;
     double fails = rising ? -widest : widest;
@@ -66,6 +77,10 @@ double edge(bool rising, double far, Excess excess) {
 
 }  // namespace
 
+std::string count_window(const std::string& number) {
+    return "metrics/" + number;
+}
+
 std::int64_t Count::counted() const {
     std::int64_t sum = 0;
     for (const InBlock& block : first) {
@@ -80,15 +95,15 @@ double log_evidence(double n, double k, double p0, double delta) {
     return k * delta - n * std::log1p(p0 * std::expm1(delta));
 }
 
-double log_e_breach(double n, double k, double p0) {
-    const Grid l = LimitTest(p0).evidence(n, k);
+double log_e_breach(double n, double k, double p0, Per per) {
+    const Grid l = LimitTest(p0, per).evidence(n, k);
     return log_sum_exp(l.data(), l.data() + l.size()) - std::log(static_cast<double>(grid_size));
 }
 
-double log_e_promote(double n, double k, double p0, double phi) {
+double log_e_promote(double n, double k, double p0, double phi, Per per) {
     std::array<double, promote_grid_size> l{};
     for (std::size_t j = 0; j < l.size(); ++j) {
-        l[j] = (k * -breach_grid[j] - n * std::log1p(p0 * promote_expm1[j])) / phi;
+        l[j] = (k * -breach_grid[j] - n * per_one(p0, promote_expm1[j], per)) / phi;
     }
     return log_sum_exp(l.data(), l.data() + l.size()) -
            std::log(static_cast<double>(promote_grid_size));
@@ -145,13 +160,17 @@ double burst_size(std::int64_t sum_e, std::int64_t sum_e2) {
     return std::max(1.0, static_cast<double>(sum_e2) / static_cast<double>(sum_e));
 }
 
-bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi) {
+double rate_of(std::int64_t n, std::int64_t k, Per per) {
+    const auto seen = static_cast<double>(n);
+    return static_cast<double>(k) / (per == Per::hour ? seen / milliseconds_an_hour : seen);
+}
+
+bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi, Per per) {
     if (n <= 0 || k < 0 || k > n) {
         return false;
     }
-    const auto requests = static_cast<double>(n);
-    const auto events = static_cast<double>(k);
-    return events / requests < p0 && log_e_promote(requests, events, p0, phi) >= -std::log(beta);
+    return rate_of(n, k, per) < p0 && log_e_promote(static_cast<double>(n), static_cast<double>(k),
+                                                    p0, phi, per) >= -std::log(beta);
 }
 
 double log_sum_exp(const double* first, const double* last) {
@@ -165,7 +184,7 @@ double log_sum_exp(const double* first, const double* last) {
     double sum = 0;
     for (const double* at = first; at != last; ++at) {
         // Terms below one part in 10^17 of the largest leave a double as it is.
-        if (*at > highest - 40.0) {
+        if (*at >= highest - 40.0) {
             sum += std::exp(*at - highest);
         }
     }
@@ -179,28 +198,33 @@ double log_add_exp(double a, double b) {
 }
 
 double Bounds::rate() const {
-    return requests > 0 ? static_cast<double>(events) / static_cast<double>(requests) : 0.0;
+    return requests > 0 ? rate_of(requests, events, per) : 0.0;
 }
 
-Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi) {
-    Bounds bounds{n, k, 0.0, 1.0};
+bool Bounds::proves_upper() const {
+    return per == Per::hour ? std::isfinite(upper) : upper < 1;
+}
+
+Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi, Per per) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    Bounds bounds{n, k, 0.0, per == Per::hour ? infinity : 1.0, per};
     if (n <= 0 || k < 0 || k > n) {
         return bounds;
     }
     const auto requests = static_cast<double>(n);
     const auto events = static_cast<double>(k);
-    bounds.lower = edge(false, 0.0, [&](double p0) {
-        return log_e_breach(requests, events, p0) + std::log(alpha);
+    bounds.lower = edge(per, false, bounds.lower, [&](double p0) {
+        return log_e_breach(requests, events, p0, per) + std::log(alpha);
     });
-    bounds.upper = edge(true, 1.0, [&](double p0) {
-        return log_e_promote(requests, events, p0, phi) + std::log(beta);
+    bounds.upper = edge(per, true, bounds.upper, [&](double p0) {
+        return log_e_promote(requests, events, p0, phi, per) + std::log(beta);
     });
     return bounds;
 }
 
-LimitTest::LimitTest(double p0) {
+LimitTest::LimitTest(double p0, Per per) {
     for (std::size_t j = 0; j < grid_size; ++j) {
-        per_request_[j] = std::log1p(p0 * breach_expm1[j]);
+        per_one_[j] = per_one(p0, breach_expm1[j], per);
     }
 }
 
@@ -208,7 +232,7 @@ Grid LimitTest::evidence(double n, double k) const {
     Grid l{};
     if (n > 0) {
         for (std::size_t j = 0; j < grid_size; ++j) {
-            l[j] = k * breach_grid[j] - n * per_request_[j];
+            l[j] = k * breach_grid[j] - n * per_one_[j];
         }
     }
     return l;
@@ -294,7 +318,7 @@ bool waited_enough(const std::vector<Waited>& looks, Duration wanted) {
     return sum >= wanted && with_requests >= 2;
 }
 
-bool above_in_both_halves(const std::vector<Waited>& looks, double limit) {
+bool above_in_both_halves(const std::vector<Waited>& looks, double limit, Per per) {
     struct Half {
         std::int64_t requests = 0;
         std::int64_t events = 0;
@@ -320,9 +344,7 @@ bool above_in_both_halves(const std::vector<Waited>& looks, double limit) {
             nearest = distance;
         }
     }
-    const auto above = [&](std::int64_t n, std::int64_t k) {
-        return static_cast<double>(k) / static_cast<double>(n) > limit;
-    };
+    const auto above = [&](std::int64_t n, std::int64_t k) { return rate_of(n, k, per) > limit; };
     return first && above(first->requests, first->events) &&
            above(all.requests - first->requests, all.events - first->events);
 }

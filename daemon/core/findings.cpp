@@ -42,7 +42,7 @@ Finding finding_of(const Policy& policy, const Limit& limit, const Found& found,
     finding.segment = scope == 0 ? std::string{} : policy.segments[scope - 1];
     finding.limit = limit.p0;
     finding.bounds = bounds_of(stream.requests, stream.events, alpha, policy.false_promotion,
-                               phi_of(policy, stream));
+                               phi_of(policy, stream), limit.per);
     finding.then = found.then;
     finding.stream = found.total + scope;
     const double sum = stream.ln_sum();
@@ -50,7 +50,7 @@ Finding finding_of(const Policy& policy, const Limit& limit, const Found& found,
     if (sum >= -std::log(alpha) && has_floor(policy, stream)) {
         finding.outcome = Outcome::fail;
     } else if (proven_below(stream.requests, stream.events, limit.p0, policy.false_promotion,
-                            phi_of(policy, stream))) {
+                            phi_of(policy, stream), limit.per)) {
         finding.outcome = Outcome::pass;
     }
     return finding;
@@ -66,7 +66,8 @@ std::vector<Finding> findings(const Policy& policy, const Ledger& ledger, bool t
         }
         const auto& streams =
             found->then == Action::rollback ? ledger.streams : ledger.hold.streams;
-        for (std::size_t scope = 0; scope < (totals_only ? 1 : rules.scopes); ++scope) {
+        const bool total_only = totals_only || limit.per == Per::hour;
+        for (std::size_t scope = 0; scope < (total_only ? 1 : rules.scopes); ++scope) {
             if (found->total + scope < streams.size()) {
                 findings.push_back(
                     finding_of(policy, limit, *found, scope, streams[found->total + scope]));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "canaryd/dedup.hpp"
 #include "canaryd/other_counts.hpp"
 #include "daemon/core/maths.hpp"
 
@@ -32,7 +33,7 @@ std::vector<LimitTest> tests_of(const Book& book) {
     std::vector<LimitTest> tests;
     tests.reserve(book.claims.size());
     for (const Claim& claim : book.claims) {
-        tests.emplace_back(claim.p0);
+        tests.emplace_back(claim.p0, claim.per);
     }
     return tests;
 }
@@ -108,10 +109,11 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
     const Mass mass =
         move_mass(ln_c, facts.phase_start, facts.minutes, facts.horizon, facts.start_share);
     const Shares shares = shares_of(claims, book.scopes - 1);
+    const Shares per_hour = shares_of(claims, 0);
     ln_c = mass.ln_kept;
     for (std::size_t i = 0; i < streams.size(); ++i) {
         const Claim& claim = book.claim_of(i);
-        if (!active(claim)) {
+        if (!active(claim) || !book.counts(i)) {
             continue;
         }
         const Dispersion& dispersion = facts.rules.policy.dispersion;
@@ -125,7 +127,8 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
                                                          static_cast<double>(seen.events.counted)),
                          dispersion.limits);
         }
-        const double share = book.scope_of(i) == 0 ? shares.ln_total : shares.ln_segment;
+        const Shares& of = claim.per == Per::hour ? per_hour : shares;
+        const double share = book.scope_of(i) == 0 ? of.ln_total : of.ln_segment;
         add_look(streams[i].ln_r, mass.ln_moved + share, admitted(l, facts.warming, guarded[i]));
     }
 }
@@ -143,13 +146,21 @@ void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& stream
             stream.baseline_events += static_cast<std::int64_t>(pair.others);
             continue;
         }
+        const StreamCounts seen = counts.canary.seen_by(facts.rules, book, i);
+        if (book.claim_of(i).per == Per::hour) {
+            // Each event stands alone.
+            stream.requests += seen.requests.all;
+            stream.events += seen.events.raw;
+            stream.sum_e += seen.events.raw;
+            stream.sum_e2 += seen.events.raw;
+            continue;
+        }
         const bool total = book.scope_of(i) == 0;
         const std::size_t signal = book.claim_of(i).signal;
         if (!counts.canary.usable[facts.rules.place_of(book, i)] ||
             (total && !counts.bursts_known[signal])) {
             continue;
         }
-        const StreamCounts seen = counts.canary.seen_by(facts.rules, book, i);
         stream.requests += seen.requests.all;
         stream.events += seen.events.raw;
         if (total) {
@@ -160,7 +171,7 @@ void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& stream
 }
 
 /// After a look's evidence a limit stream below 0 forgets the users that failed; another one learns
-/// of the look's (7.1).
+/// of the look's (7.1). An event per hour is a user of its own, as a request without a user is.
 void move_floors(const Facts& facts, const Book& book, const std::vector<double>& sums,
                  std::vector<Stream>& streams) {
     for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -177,8 +188,8 @@ void move_floors(const Facts& facts, const Book& book, const std::vector<double>
             for (std::size_t c = 0; scope && c < book.claims.size(); ++c) {
                 const std::size_t i = c * book.scopes + *scope;
                 const std::size_t signal = book.claims[c].signal;
-                if (!book.claims[c].relative() && sums[i] >= 0 &&
-                    facts.counts.canary.usable[facts.rules.place_of(book, i)] &&
+                if (!book.claims[c].relative() && book.claims[c].per == Per::request &&
+                    sums[i] >= 0 && facts.counts.canary.usable[facts.rules.place_of(book, i)] &&
                     signal < tally.events.size()) {
                     add_failures(streams[i].floor, tally.events[signal].first);
                 }
@@ -188,6 +199,13 @@ void move_floors(const Facts& facts, const Book& book, const std::vector<double>
     if (std::any_of(sums.begin(), sums.end(), [](double sum) { return sum >= 0; })) {
         add_all(facts.look.on_time);
         add_all(facts.look.late);
+    }
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        const StreamCounts seen = facts.counts.canary.seen_by(facts.rules, book, i);
+        if (book.claim_of(i).per == Per::hour && sums[i] >= 0 && seen.events.raw > 0) {
+            const Duration within = facts.rules.policy.floor_within;
+            add_failures(streams[i].floor, {{block_of(facts.look.from, within), seen.events.raw}});
+        }
     }
     for (Stream& stream : streams) {
         // Once there are enough users only the fullest block matters: the state stays small.

@@ -12,9 +12,15 @@ std::string unproven(const Rollout& rollout, const Policy& policy) {
     for (const Finding& finding : totals_of(policy, rollout.ledger)) {
         if (finding.outcome == Outcome::pass) continue;
         if (!what.empty()) what += "; ";
-        what += finding.criterion + " proven below " + text::share(finding.bounds.upper) +
-                " only, limit " + text::share(finding.limit) + " (" +
-                text::number(finding.bounds.requests) + " requests)";
+        const Per per = finding.bounds.per;
+        const std::string seen = per == Per::hour
+                                     ? text::duration(Duration(finding.bounds.requests))
+                                     : text::number(finding.bounds.requests) + " requests";
+        what += finding.criterion + " " +
+                (finding.bounds.proves_upper()
+                     ? "proven below " + text::rate(finding.bounds.upper, per) + " only"
+                     : "not proven") +
+                ", limit " + text::rate(finding.limit, per) + " (" + seen + ")";
     }
     return what.empty() ? "the criteria are not proven yet" : what;
 }

@@ -1,17 +1,11 @@
 #include "canaryd/other_counts.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace canaryd {
 
 namespace {
-
-template <std::size_t size>
-double mixed(const std::array<double, size>& l) {
-    return log_sum_exp(l.data(), l.data() + size) - std::log(static_cast<double>(size));
-}
 
 bool is_histogram(const std::vector<double>& bounds, const std::vector<std::int64_t>& cumulative) {
     if (bounds.empty() || bounds.size() != cumulative.size() || cumulative.front() < 0) {
@@ -39,26 +33,6 @@ std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
     const bool at_bound = *upper == limit;
     const std::int64_t below = at_bound ? cumulative[at] : at == 0 ? 0 : cumulative[at - 1];
     return Exceedances{n, n - cumulative[at], n - below, at_bound};
-}
-
-double log_evidence_per_time(double expected, double k, double delta) {
-    return k * delta - expected * std::expm1(delta);
-}
-
-double log_e_breach_per_time(double expected, double k) {
-    Grid l{};
-    for (std::size_t j = 0; j < l.size(); ++j) {
-        l[j] = log_evidence_per_time(expected, k, breach_grid[j]);
-    }
-    return mixed(l);
-}
-
-double log_e_promote_per_time(double expected, double k) {
-    std::array<double, promote_grid_size> l{};
-    for (std::size_t j = 0; j < l.size(); ++j) {
-        l[j] = log_evidence_per_time(expected, k, -breach_grid[j]);
-    }
-    return mixed(l);
 }
 
 Clusters clusters_of(const std::vector<Repeats>& users) {

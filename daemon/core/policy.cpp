@@ -23,13 +23,24 @@ std::size_t place_of(const std::vector<Signal>& signals, const Signal& signal) {
 
 }  // namespace
 
+Per per_of(const Criterion& criterion) {
+    return criterion.signal.kind == Signal::Kind::counted ? Per::hour : Per::request;
+}
+
+Policy without_counts(Policy policy) {
+    std::erase_if(policy.criteria,
+                  [](const Criterion& criterion) { return per_of(criterion) == Per::hour; });
+    return policy;
+}
+
 std::vector<Limit> limits_of(const Policy& policy) {
     const std::vector<Signal> signals = signals_of(policy);
     std::vector<Limit> limits;
     for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
         const Criterion& criterion = policy.criteria[i];
         if (criterion.no_worse_than) continue;
-        const Limit limit{place_of(signals, criterion.signal), criterion.limit, i};
+        const Limit limit{place_of(signals, criterion.signal), criterion.limit, per_of(criterion),
+                          i};
         const bool said = std::any_of(limits.begin(), limits.end(), [&](const Limit& other) {
             return other.signal == limit.signal && other.p0 == limit.p0;
         });
@@ -46,7 +57,7 @@ std::vector<Claim> claims_of(const Policy& policy, Action then) {
     for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
         const Criterion& criterion = policy.criteria[i];
         if (criterion.then != then) continue;
-        const Claim claim{place_of(signals, criterion.signal), criterion.limit,
+        const Claim claim{place_of(signals, criterion.signal), criterion.limit, per_of(criterion),
                           criterion.no_worse_than, i};
         const bool said = std::any_of(claims.begin(), claims.end(), [&](const Claim& other) {
             return other.signal == claim.signal && other.p0 == claim.p0 &&

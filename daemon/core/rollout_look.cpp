@@ -97,6 +97,14 @@ std::string criterion_sentence(const Draft& draft, const Verdict& verdict, const
     const Stream& stream = holds ? ledger.hold.streams[at] : ledger.streams[at];
     const double harm =
         holds ? hold_of_100(policy, verdict.hold_ln_m) : harm_of_100(policy, verdict.ln_m);
+    if (claim.per == Per::hour) {
+        const std::string& number = policy.criteria[claim.criterion].signal.number;
+        return "criterion " + stream_name(policy, at, then) + ": " + text::number(stream.events) +
+               " " + number + " in " + text::duration(Duration(stream.requests)) + " (" +
+               text::rate(rate_of(stream.requests, stream.events, claim.per), claim.per) +
+               ") at this step; limit " + text::rate(claim.p0, claim.per) + ". Harm " +
+               text::harm(harm) + " of 100.";
+    }
     const std::string did = policy.criteria[claim.criterion].signal.kind == Signal::Kind::failed
                                 ? " requests failed"
                                 : " requests were too slow";

@@ -29,13 +29,14 @@ std::string finding_line(const View& view, const Finding& finding) {
     std::string words =
         stream_words(view.policy, finding) + ": " + counts_words(view.policy, finding);
     if (finding.bounds.lower > 0 && finding.bounds.lower > finding.limit) {
-        words += ", proven above " + share(finding.bounds.lower);
-    } else if (finding.bounds.upper < 1) {
-        words += ", proven below " + share_up(finding.bounds.upper);
+        words += ", proven above " + rate(finding.bounds.lower, finding.bounds.per);
+    } else if (finding.bounds.proves_upper()) {
+        words += ", proven below " + rate_up(finding.bounds.upper, finding.bounds.per);
     } else {
         words += ", nothing proven yet";
     }
-    words += "; limit " + share(finding.limit) + ", harm " + harm(finding.harm) + " of 100.";
+    words += "; limit " + rate(finding.limit, finding.bounds.per) + ", harm " + harm(finding.harm) +
+             " of 100.";
     return words + finding_odds(view, finding);
 }
 

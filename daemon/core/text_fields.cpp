@@ -10,6 +10,7 @@ std::string event_words(const Criterion& criterion) {
     if (criterion.signal.kind == Signal::Kind::slower) {
         return "requests slower than " + duration(criterion.signal.than);
     }
+    if (criterion.signal.per_hour()) return "what the query " + criterion.signal.number + " counts";
     return "failed requests (errors and timeouts)";
 }
 
@@ -72,7 +73,7 @@ void add_ladder(FieldList& fields, const Policy& policy) {
 std::string criterion_words(const Criterion& criterion) {
     const auto& worse = criterion.no_worse_than;
     const std::string rule = worse ? " no_worse_than baseline, margin " + margin(*worse)
-                                   : " below " + share(criterion.limit);
+                                   : " below " + rate(criterion.limit, per_of(criterion));
     return criterion.name + ": " + criterion.metric + ", " + event_words(criterion) + rule +
            ", then " + std::string(name(criterion.then));
 }

@@ -55,8 +55,9 @@ std::string effect_words(const Stream& stream, const Claim& claim) {
     const double delta = breach_grid[static_cast<std::size_t>(top - stream.ln_r.begin())];
     if (claim.relative()) return decimal(delta, 1);
     const double odds = std::exp(delta);
-    const double rate = claim.p0 * odds / (1 + claim.p0 * (odds - 1));
-    return decimal(delta, 1) + " (" + share(rate) + ")";
+    const double rate =
+        claim.per == Per::hour ? claim.p0 * odds : claim.p0 * odds / (1 + claim.p0 * (odds - 1));
+    return decimal(delta, 1) + " (" + text::rate(rate, claim.per) + ")";
 }
 
 std::string ledger_table(const View& view, Action then) {
@@ -69,7 +70,8 @@ std::string ledger_table(const View& view, Action then) {
     for (std::size_t i = 0; i < streams.size(); ++i) {
         const Stream& stream = streams[i];
         const Claim& claim = claims[i / scopes];
-        std::string against = share(claim.p0);
+        if (claim.per == Per::hour && i % scopes != 0) continue;
+        std::string against = rate(claim.p0, claim.per);
         std::string health = "-";
         if (claim.relative()) {
             against = number(stream.baseline_events) + " of " + number(stream.baseline_requests) +
@@ -77,13 +79,15 @@ std::string ledger_table(const View& view, Action then) {
         } else {
             health = decimal(log_e_promote(static_cast<double>(stream.requests),
                                            static_cast<double>(stream.events), claim.p0,
-                                           phi_of(view.policy, stream)),
+                                           phi_of(view.policy, stream), claim.per),
                              4);
         }
-        table.row({"  " + stream_name(view.policy, i, then), number(stream.requests),
-                   number(stream.events), against, decimal(stream.ln_sum(), 4),
-                   effect_words(stream, claim),
-                   claim.relative() ? "-" : decimal(phi_of(view.policy, stream), 3), health});
+        table.row(
+            {"  " + stream_name(view.policy, i, then),
+             claim.per == Per::hour ? duration(Duration(stream.requests)) : number(stream.requests),
+             number(stream.events), against, decimal(stream.ln_sum(), 4),
+             effect_words(stream, claim),
+             claim.relative() ? "-" : decimal(phi_of(view.policy, stream), 3), health});
     }
     return table.draw(Paper{160, false});
 }
@@ -121,11 +125,20 @@ std::string finding_odds(const View& view, const Finding& finding) {
     const double phi = phi_of(view.policy, streams[finding.stream]);
     const Bounds& bounds = finding.bounds;
     if (finding.outcome == Outcome::pass) {
-        const double health = log_e_promote(static_cast<double>(bounds.requests),
-                                            static_cast<double>(bounds.events), finding.limit, phi);
+        const double health =
+            log_e_promote(static_cast<double>(bounds.requests), static_cast<double>(bounds.events),
+                          finding.limit, phi, bounds.per);
         return " If the true rate were at the limit, so few would be seen " + once_in(health) + ".";
     }
     if (!finding.segment.empty() || bounds.rate() >= finding.limit) return "";
+    if (bounds.per == Per::hour) {
+        const Duration whole =
+            time_to_prove(finding.limit, bounds.rate(), view.policy.false_promotion, phi);
+        const Duration left =
+            std::max<Duration>(std::chrono::minutes{1}, whole - Duration(bounds.requests));
+        return " About " + duration(std::chrono::ceil<std::chrono::minutes>(left)) +
+               " more at this rate would prove it.";
+    }
     const auto all = static_cast<double>(
         requests_to_prove(finding.limit, bounds.rate(), view.policy.false_promotion, phi));
     const double more = std::max(1.0, all - static_cast<double>(bounds.requests));

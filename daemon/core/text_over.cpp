@@ -13,7 +13,7 @@ std::string evidence_lines(const View& view, const Paper& paper) {
     if (top == nullptr || top->harm < view.policy.suspicious * 100) return "";
     std::string page =
         continued(stream_words(view.policy, *top) + ": " + counts_words(view.policy, *top) +
-                      " at this step, limit " + share(top->limit) + ". Harm " +
+                      " at this step, limit " + rate(top->limit, top->bounds.per) + ". Harm " +
                       harm(harm_of_100(view.policy, view.rollout.ln_m)) + " of 100.",
                   paper);
     if (top->segment.empty()) return page;

@@ -177,6 +177,8 @@ const Finding* worst(const std::vector<Finding>& findings) {
 
 std::optional<double> baseline_rate(const View& view, std::size_t signal) {
     const Seen& seen = view.rollout.baseline;
+    const auto signals = signals_of(view.policy);
+    if (signal < signals.size() && signals[signal].per_hour()) return std::nullopt;
     if (seen.requests <= 0 || signal >= seen.events.size()) return std::nullopt;
     return static_cast<double>(seen.events[signal]) / static_cast<double>(seen.requests);
 }
@@ -199,10 +201,19 @@ std::string stream_words(const Policy& policy, const Finding& finding) {
 
 std::string counts_words(const Policy& policy, const Finding& finding) {
     std::string did = " failed";
+    std::string number_of;
     for (const Criterion& criterion : policy.criteria) {
-        if (criterion.name == finding.criterion && criterion.signal.kind == Signal::Kind::slower) {
+        if (criterion.name != finding.criterion) continue;
+        number_of = criterion.signal.number;
+        if (criterion.signal.kind == Signal::Kind::slower) {
             did = " took over " + duration(criterion.signal.than);
         }
+    }
+    if (finding.bounds.per == Per::hour) {
+        if (finding.bounds.requests == 0) return "not counted yet";
+        return number(finding.bounds.events) + " " + number_of + " in " +
+               duration(Duration(finding.bounds.requests)) + " (" +
+               rate(finding.bounds.rate(), Per::hour) + ")";
     }
     if (finding.bounds.requests == 0) return "no request yet";
     return number(finding.bounds.events) + " of " +
@@ -237,9 +248,10 @@ std::vector<std::string> criteria_words(const View& view) {
         const Finding* total = find(found, criterion.name, "");
         if (total == nullptr) continue;
         std::string words = criterion.name + ": " + counts_words(view.policy, *total);
-        words += total->bounds.upper < 1 ? ", proven below " + share_up(total->bounds.upper)
-                                         : ", nothing proven yet";
-        words += ", limit " + share(limit.p0);
+        words += total->bounds.proves_upper()
+                     ? ", proven below " + rate_up(total->bounds.upper, limit.per)
+                     : ", nothing proven yet";
+        words += ", limit " + rate(limit.p0, limit.per);
         const auto legacy = baseline_rate(view, limit.signal);
         if (legacy) words += "; legacy " + share(*legacy);
         if (signals[limit.signal].kind == Signal::Kind::slower) {

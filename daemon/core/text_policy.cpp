@@ -75,6 +75,17 @@ std::string proof_lines(const Policy& policy) {
     std::string page;
     for (const Limit& limit : limits_of(policy)) {
         const Criterion& criterion = policy.criteria[limit.criterion];
+        if (limit.per == Per::hour) {
+            const auto watched = [&](double happening) {
+                return duration(time_to_prove(limit.p0, happening, policy.false_promotion,
+                                              policy.dispersion.limits));
+            };
+            page += point(criterion.name + ": " + event_words(criterion) + " proven below " +
+                          rate(limit.p0, limit.per) + ". None at all in " + watched(0) +
+                          " proves it; at half the limit it takes about " + watched(limit.p0 / 2) +
+                          ".");
+            continue;
+        }
         std::string names;
         for (const Criterion& other : policy.criteria) {
             if (limit_of(policy, other) != limit_of(policy, criterion)) continue;
@@ -130,7 +141,10 @@ std::string limit_points(const Policy& policy, Action then) {
         return "";
     }
     std::string where = "in total";
-    if (!policy.segments.empty()) where += " or for one " + policy.segment;
+    const bool requests = std::any_of(claims.begin(), claims.end(), [](const Claim& claim) {
+        return !claim.relative() && claim.per == Per::request;
+    });
+    if (!policy.segments.empty() && requests) where += " or for one " + policy.segment;
     std::string which = "a criterion";
     if (then == Action::hold || !claims_of(policy, Action::hold).empty()) {
         std::vector<std::string> names;
@@ -139,11 +153,13 @@ std::string limit_points(const Policy& policy, Action then) {
         }
         which = list(names);
     }
+    const std::string within = duration(policy.floor_within);
+    const std::string floor =
+        requests ? counted(policy.floor_users, "failure", "failures") +
+                       " of different users (the same user within " + within + " counts once)"
+                 : counted(policy.floor_users, "event", "events") + " within " + within;
     return point(which + " proven broken, " + where + ": looked at every " +
-                 duration(policy.evaluate_every) + ", by at least " +
-                 counted(policy.floor_users, "failure", "failures") +
-                 " of different users (the same user within " + duration(policy.floor_within) +
-                 " counts once)");
+                 duration(policy.evaluate_every) + ", by at least " + floor);
 }
 
 std::string rollback_lines(const Policy& policy) {
@@ -263,6 +279,13 @@ std::int64_t requests_to_prove(double limit, double failing, double beta, double
         (proves(middle) ? high : low) = middle;
     }
     return high;
+}
+
+// In a millisecond hardly anything happens: it is as good as a request.
+Duration time_to_prove(double limit, double happening, double beta, double phi) {
+    constexpr double an_hour = 3.6e6;
+    const std::int64_t needed = requests_to_prove(limit / an_hour, happening / an_hour, beta, phi);
+    return std::chrono::ceil<std::chrono::minutes>(Duration{needed});
 }
 
 std::string policy_page(const Policy& policy, bool every_default) {

@@ -13,8 +13,16 @@ std::string rate_cell(double rate) {
     return rate > 0 ? share(rate) : "0 %";
 }
 
+/// "2/h": a table has no room for words.
+std::string short_rate(std::string words) {
+    constexpr std::string_view per_hour = " per hour";
+    if (words.ends_with(per_hour))
+        words.replace(words.size() - per_hour.size(), words.size(), "/h");
+    return words;
+}
+
 std::string proven_cell(const Bounds& bounds) {
-    return bounds.upper < 1 ? share_up(bounds.upper) : "-";
+    return bounds.proves_upper() ? short_rate(rate_up(bounds.upper, bounds.per)) : "-";
 }
 
 std::string proof_word(Outcome outcome) {
@@ -35,6 +43,13 @@ void criterion_rows(Table& table, const View& view, const Criterion& criterion,
     const auto legacy = baseline_rate(view, signal);
     const bool slower = criterion.signal.kind == Signal::Kind::slower;
     const bool seen = total.bounds.requests > 0;
+    if (total.bounds.per == Per::hour) {
+        table.row({"  " + criterion.name, seen ? duration(Duration(total.bounds.requests)) : "-",
+                   seen ? short_rate(rate(total.bounds.rate(), Per::hour)) : "-",
+                   proven_cell(total.bounds), "-", short_rate(rate(total.limit, Per::hour)),
+                   proof_word(total.outcome)});
+        return;
+    }
     table.row({"  " + criterion.name + (slower ? " over " + duration(criterion.signal.than) : ""),
                number(total.bounds.requests) + " req", seen ? rate_cell(total.bounds.rate()) : "-",
                proven_cell(total.bounds), legacy ? rate_cell(*legacy) : "-", share(total.limit),

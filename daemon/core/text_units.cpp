@@ -152,6 +152,20 @@ std::string share_up(double share) {
     return trimmed(print("%.*f", decimals, std::ceil(percent * scale - 1e-7) / scale)) + " %";
 }
 
+std::string rate(double rate, Per per) {
+    if (per == Per::request) return share(rate);
+    if (!std::isfinite(rate)) return "unknown";
+    const bool many = rate >= 1000;
+    return (many ? number(std::llround(std::min(rate, 1e15))) : print("%.3g", rate)) + " per hour";
+}
+
+std::string rate_up(double rate, Per per) {
+    if (per == Per::request) return share_up(rate);
+    if (!std::isfinite(rate) || rate <= 0) return text::rate(rate, per);
+    const double unit = std::pow(10.0, std::floor(std::log10(rate)) - 2);
+    return text::rate(std::ceil(rate / unit - 1e-7) * unit, per);
+}
+
 std::string margin(const Margin& margin) {
     std::string words = print("x%g", margin.times);
     if (margin.plus > 0) {

@@ -177,7 +177,7 @@ int aa(const Options& options, const SelfTestAsked& asked) {
         print_problems(parsed.problems);
         throw Refused("no self-test: " + path + " has mistakes, see above");
     }
-    const Policy& policy = *parsed.policy;
+    const Policy policy = policy_of_requests(options, *parsed.policy);
     const History history = backtest::read_history(policy, reading_of(options, policy, asked.from));
     const SelfTest test = self_test(policy, history, *weight.value);
     if (options.json) {

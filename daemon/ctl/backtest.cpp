@@ -93,8 +93,8 @@ int run_backtest(const Options& options, const BacktestAsked& asked) {
         print_problems(parsed.problems);
         throw Refused(path + " has mistakes, see above");
     }
-    const Policy policy =
-        asked.ignore_latency ? backtest::without_latency(*parsed.policy) : *parsed.policy;
+    const Policy whole = policy_of_requests(options, *parsed.policy);
+    const Policy policy = asked.ignore_latency ? backtest::without_latency(whole) : whole;
     for (const std::string& text : asked.injections) {
         backtest::ReadInjection read = backtest::read_injection(policy, text);
         if (!read.value) throw Usage(read.fault);

@@ -84,9 +84,10 @@ int check(const Options& options, const Check& asked) {
     if (options.json) {
         json::value document = checked_json(path, parsed);
         if (parsed.policy) {
-            const auto plan = known_plan(options, *parsed.policy, asked.traffic);
+            const Policy requests = without_counts(*parsed.policy);
+            const auto plan = known_plan(options, requests, asked.traffic);
             document.as_object()["plan"] =
-                plan ? json::value(plan_json(*parsed.policy, *plan)) : json::value(nullptr);
+                plan ? json::value(plan_json(requests, *plan)) : json::value(nullptr);
         }
         print_json(document);
         return parsed.policy ? done : refused;
@@ -100,14 +101,15 @@ int check(const Options& options, const Check& asked) {
     }
     // A traffic that cannot be read is said before anything is printed.
     const bool stated = !asked.traffic.empty();
+    const Policy requests = without_counts(*parsed.policy);
     std::optional<Plan> plan;
-    if (stated) plan = known_plan(options, *parsed.policy, asked.traffic);
+    if (stated) plan = known_plan(options, requests, asked.traffic);
     std::cout << text::policy_page(*parsed.policy, asked.explain) << std::flush;
     note_connections(options, *parsed.policy);
     const std::string route = route_note(options, *parsed.policy);
     if (!route.empty()) std::cerr << "note: router: " << escaped(route) << '\n';
-    if (!stated) plan = known_plan(options, *parsed.policy, "");
-    print_plan(options, asked, *parsed.policy, plan);
+    if (!stated) plan = known_plan(options, requests, "");
+    print_plan(options, asked, requests, plan);
     return done;
 }
 

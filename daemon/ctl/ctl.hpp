@@ -96,6 +96,8 @@ std::string read_file(const std::string& path);
 /// Whom programs ask for a route in PostgreSQL that is not the one of get_webhook_route(); empty
 /// where that is no question, as far as the policy and --config tell.
 std::string route_note(const Options& options, const Policy& policy);
+/// without_counts(), and says on stderr what is left out.
+Policy policy_of_requests(const Options& options, const Policy& policy);
 /// All of a policy's problems, one a line, on stderr.
 void print_problems(const std::vector<Problem>& problems);
 

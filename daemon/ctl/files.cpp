@@ -83,6 +83,17 @@ std::string route_note(const Options& options, const Policy& policy) {
            " only; for this one programs ask canaryd.on_canary('" + policy.name + "', user)";
 }
 
+Policy policy_of_requests(const Options& options, const Policy& policy) {
+    for (const Criterion& criterion : policy.criteria) {
+        if (per_of(criterion) == Per::request) continue;
+        std::cerr << text::wrap("note: criterion " + escaped(criterion.name) +
+                                    " is left out: no history has what its query counted",
+                                paper_of(options).width, 2)
+                  << '\n';
+    }
+    return without_counts(policy);
+}
+
 void print_problems(const std::vector<Problem>& problems) {
     for (const Problem& problem : problems) std::cerr << escaped(to_string(problem)) << '\n';
 }

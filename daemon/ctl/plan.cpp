@@ -145,11 +145,12 @@ int plan(const Options& options, const PlanAsked& asked) {
         print_problems(parsed.problems);
         throw Refused("no plan: " + path + " has mistakes, see above");
     }
-    const Plan made = plan_of(options, *parsed.policy, asked.traffic);
+    const Policy policy = policy_of_requests(options, *parsed.policy);
+    const Plan made = plan_of(options, policy, asked.traffic);
     if (options.json) {
-        print_json(plan_json(*parsed.policy, made));
+        print_json(plan_json(policy, made));
     } else {
-        std::cout << text::plan_page(*parsed.policy, made, options.width > 0 ? options.width : 100);
+        std::cout << text::plan_page(policy, made, options.width > 0 ? options.width : 100);
     }
     return done;
 }
@@ -172,7 +173,8 @@ Plan plan_of(const Options& options, const Policy& policy, const std::string& sa
     return plan;
 }
 
-void preflight(const Options& options, const Policy& policy, bool accept_false_rollbacks) {
+void preflight(const Options& options, const Policy& whole, bool accept_false_rollbacks) {
+    const Policy policy = without_counts(whole);
     const auto note = [&](const std::string& words) {
         std::cerr << text::wrap("note: " + escaped(words), paper_of(options).width, 2) << '\n';
     };

@@ -84,15 +84,18 @@ json::array criteria_of(const View& view) {
     json::array criteria;
     for (const Finding& finding : findings_of(view.policy, view.rollout.ledger)) {
         const Bounds& bounds = finding.bounds;
+        const bool hourly = bounds.per == Per::hour;
         criteria.push_back(json::object{
             {"criterion", text_of(finding.criterion)},
             {"segment", text_of(finding.segment)},
             {"outcome", word(finding.outcome)},
             {"limit", number(finding.limit)},
-            {"requests", bounds.requests},
+            {"per", hourly ? "hour" : "request"},
+            {hourly ? "watched_s" : "requests",
+             hourly ? seconds(Duration(bounds.requests)) : json::value(bounds.requests)},
             {"events", bounds.events},
             {"rate", bounds.requests > 0 ? number(bounds.rate()) : json::value(nullptr)},
-            {"proven_below", bounds.upper < 1 ? number(bounds.upper) : json::value(nullptr)},
+            {"proven_below", bounds.proves_upper() ? number(bounds.upper) : json::value(nullptr)},
             {"then", text::name(finding.then)},
             {"harm", number(finding.harm)}});
     }

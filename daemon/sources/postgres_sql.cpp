@@ -42,6 +42,8 @@ std::string is_event(const Signal& signal) {
         case Signal::Kind::slower:
             return "status = 'timeout' or running or coalesce(took > " +
                    std::to_string(signal.than.count()) + " and took <= " + longest + ", false)";
+        case Signal::Kind::counted:
+            break;  // by a query of its own
     }
     return "false";
 }

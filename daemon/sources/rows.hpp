@@ -55,7 +55,8 @@ struct Request {
     std::string fault;                  // what is not to be believed, with its value
 };
 
-/// A set of windows that a look has to fill: a trigger's, or "expect_traffic".
+/// A set of windows that a look has to fill: a trigger's, "expect_traffic", or what a criterion per
+/// hour counts.
 struct WindowAsk {
     std::string trigger;
     TimePoint from, to;
@@ -149,7 +150,7 @@ private:
     TimePoint gate_from_;
 };
 
-/// The windows of a look or peek, in the order of the policy's triggers.
+/// The windows of a look or peek, in the order of the policy's triggers; then the others.
 std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask);
 
 }  // namespace canaryd::rows

@@ -147,6 +147,8 @@ bool Rules::is_event(const Signal& signal, const Request& request) {
             return request.failed;
         case Signal::Kind::slower:
             return request.timed_out || (request.took && *request.took > signal.than.count());
+        case Signal::Kind::counted:
+            break;  // by a query
     }
     return false;
 }

@@ -35,6 +35,8 @@ std::string is_event(const Signal& signal) {
             return "status = 'timeout' or running or coalesce(took > " +
                    std::to_string(signal.than.count()) +
                    " and took <= " + std::to_string(longest_ms) + ", 0)";
+        case Signal::Kind::counted:
+            break;  // by a query of its own
     }
     return "0";
 }

@@ -97,8 +97,19 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
         window.number = trigger.kind == Trigger::Kind::number;
         windows.push_back(std::move(window));
     }
-    if (!ask.peek && !policy.baseline.empty())
+    if (ask.peek) return windows;
+    if (!policy.baseline.empty())
         windows.push_back(window_of(ask, "expect_traffic", policy.expect_over));
+    for (const Signal& signal : signals_of(policy)) {
+        if (signal.kind != Signal::Kind::counted) continue;
+        WindowAsk window;
+        window.trigger = count_window(signal.number);
+        window.from = ask.from;
+        window.to = ask.to;
+        window.number = true;
+        window.query = query_of(policy, signal.number);
+        windows.push_back(std::move(window));
+    }
     return windows;
 }
 
@@ -113,8 +124,11 @@ void Counter::fill_windows(const Ask& ask, RowReader& reader, Look& look) const 
                 window.value.reset();
                 remark = "it is not a finite number";
             }
-            if (!window.value)
-                look.remarks.push_back("trigger " + asked.trigger + " has no number: " + remark);
+            if (!window.value) {
+                const bool criterion = asked.trigger.find('/') != std::string::npos;
+                look.remarks.push_back((criterion ? "" : "trigger ") + asked.trigger +
+                                       " has no number: " + remark);
+            }
             look.windows.push_back(std::move(window));
             continue;
         }

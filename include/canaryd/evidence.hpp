@@ -1,7 +1,7 @@
 // Counts in, evidence out. Formulas: analysis sections 1-3, 6, 7.1-7.3, 8.1, 8.2, 10 of the
-// design's statistics; each function names its own and where it comes from. Buckets, counts per
-// time, clusters and dispersion (4, 5, 7.4): other_counts.hpp. A number in brackets, as (7.3),
-// names the same rule in all files.
+// design's statistics, and 5; each function names its own and where it comes from. Buckets,
+// clusters and dispersion (4, 7.4): other_counts.hpp. A number in brackets, as (7.3), names the
+// same rule in all files.
 //
 // Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
 // numbers, exact in a double up to 2^53.
@@ -70,8 +70,11 @@ struct Window {
     std::int64_t failures = 0;  // requests with the trigger's signal
     // Different users among the failures, a request without a user one; user_share: users seen.
     std::int64_t users = 0;
-    std::optional<double> value;  // a number trigger's number
+    std::optional<double> value;  // a query's number
 };
+/// The name of the window with the events of a look that a query of `metrics` counts, for criteria.
+/// No trigger's name has a '/'.
+std::string count_window(const std::string& number);
 
 /// One closed interval [from, to) of counts. `error` set: no evidence at all.
 struct Look {
@@ -96,11 +99,17 @@ inline constexpr std::size_t promote_grid_size = 9;
 /// the sequential probability ratio of Wald 1945, for odds e^delta times those of p0. Requests may
 /// have rates of their own: by the means of products, only their average has to be at most p0.
 double log_evidence(double n, double k, double p0, double delta);
+/// Per hour: l(delta) = k delta - lambda0 T expm1(delta)   (section 5), with T = n milliseconds and
+/// lambda0 = p0 events an hour. The probability ratio of Wald 1945 for Poisson counts. Everything
+/// else that follows is the same for both, so the functions take what a limit is per.
+///
 /// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0 (section 2;
 /// mixtures of ratios instead of one alternative: Robbins 1970).
-double log_e_breach(double n, double k, double p0);
+double log_e_breach(double n, double k, double p0, Per per = Per::request);
 /// Static mixture over delta < 0: evidence that the rate is below p0; each l divided by phi (8.1).
-double log_e_promote(double n, double k, double p0, double phi = 1.0);
+double log_e_promote(double n, double k, double p0, double phi = 1.0, Per per = Per::request);
+/// k / n, as the limit is written: a share, or so many an hour.
+double rate_of(std::int64_t n, std::int64_t k, Per per);
 
 /// Both populations' counts of one look and scope.
 struct Pair {
@@ -126,7 +135,8 @@ double burst_size(std::int64_t sum_e, std::int64_t sum_e2);
 /// The gate of one limit: evidence of health at 1/beta and a plain rate below the limit (8.1). Own
 /// derivation: the evidence is a supermartingale where the rate is p0 or above, so it gets there
 /// with a chance of at most beta, at whichever look it is asked (Ville 1939).
-bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi);
+bool proven_below(std::int64_t n, std::int64_t k, double p0, double beta, double phi,
+                  Per per = Per::request);
 /// Numerically stable log(sum exp), in the order given; -inf for an empty range.
 double log_sum_exp(const double* first, const double* last);
 double log_add_exp(double a, double b);
@@ -135,24 +145,28 @@ double log_add_exp(double a, double b);
 /// limits that the tests reject, which is a time-uniform confidence sequence (Howard, Ramdas,
 /// McAuliffe & Sekhon 2021).
 struct Bounds {
-    std::int64_t requests = 0;
+    std::int64_t requests = 0;  // or milliseconds
     std::int64_t events = 0;
     double lower = 0;  // LCB: 0 if nothing is proven
-    double upper = 1;  // UCB: "proven below"; 1 if nothing is proven
+    double upper = 1;  // UCB: "proven below"; 1, per hour infinity, if nothing is proven
+    Per per = Per::request;
     [[nodiscard]] double rate() const;
+    [[nodiscard]] bool proves_upper() const;
 };
-/// Bisection on the log-odds. phi divides the health evidence (8.1); relative accuracy 1e-10.
-Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi = 1.0);
+/// Bisection on the log-odds, per hour on the logarithm. phi divides the health evidence (8.1);
+/// relative accuracy 1e-10.
+Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, double phi = 1.0,
+                 Per per = Per::request);
 
 /// T1 of one limit over the whole breach grid, with what depends on p0 alone worked out once.
 class LimitTest {
 public:
-    explicit LimitTest(double p0);
-    /// l_j of section 2; all 0 without a request.
+    explicit LimitTest(double p0, Per per = Per::request);
+    /// l_j of section 2, or of 5; all 0 where n is.
     [[nodiscard]] Grid evidence(double n, double k) const;
 
 private:
-    Grid per_request_;  // log1p(p0 expm1(delta_j))
+    Grid per_one_;  // log1p(p0 expm1(delta_j)), or lambda0 expm1(delta_j)
 };
 
 /// T2 over the whole breach grid (section 3); all 0 where a population has no request.
@@ -177,7 +191,8 @@ void add_look(Grid& ln_r, double ln_mass, const Grid& l);
 
 /// A stream's share v of the mass, as ln (v / J): every active claim has an equal share, half of it
 /// is the total's, the other half is shared by the segments; without segments the total has all
-/// (6.2). Averages of e-values are e-values, however they depend on each other (Vovk & Wang 2021).
+/// (6.2); a claim per hour has no segments. Averages of e-values are e-values, however they depend
+/// on each other (Vovk & Wang 2021).
 struct Shares {
     double ln_total = 0;
     double ln_segment = 0;
@@ -204,7 +219,8 @@ struct Stream {
     Grid ln_calm;                // R at the end of the last look before the alarm that had
                                  // requests and a plain rate not above the limit (7.3)
     Grid guard;                  // G_j of the baseline in this scope and limit (7.2), starts at 0
-    std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1), or n_c (3)
+    std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1), or n_c (3);
+                                 // milliseconds where the limit is per hour
     std::int64_t events = 0;     // raw: the gate's k; relative: x, a user's first in its block
     std::int64_t sum_e = 0;      // bursts of the phase; total scope only
     std::int64_t sum_e2 = 0;
@@ -217,7 +233,7 @@ struct Stream {
 /// A look collected while an alarm waits for its confirmation (7.3).
 struct Waited {
     Duration dt{0};
-    std::int64_t requests = 0;
+    std::int64_t requests = 0;  // milliseconds where the limit is per hour
     std::int64_t events = 0;
 };
 struct Waiting {
@@ -232,7 +248,7 @@ bool waited_enough(const std::vector<Waited>& looks, Duration wanted);
 /// Cut in two halves, the plain rate is above the limit in both (7.3). Own derivation, a rule and
 /// no test: it can only keep an alarm from acting, so the promise stands. False where no cut leaves
 /// requests on both sides.
-bool above_in_both_halves(const std::vector<Waited>& looks, double limit);
+bool above_in_both_halves(const std::vector<Waited>& looks, double limit, Per per = Per::request);
 
 /// The second ledger, of the criteria with `then: hold`, with an alpha of its own (section 1).
 struct HoldLedger {

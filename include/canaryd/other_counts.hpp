@@ -1,6 +1,6 @@
-// Counts that are not "requests of known users": buckets of a histogram, events per time, users as
-// clusters, and the tempering that stands in for users where a source knows none. Formulas:
-// analysis 4, 5 and 7.4 of the design's statistics.
+// Counts that are not "requests of known users": buckets of a histogram, users as clusters, and the
+// tempering that stands in for users where a source knows none. Formulas: analysis 4 and 7.4 of the
+// design's statistics.
 //
 // Pure functions on values; any thread. What they give goes through evidence.hpp like any count.
 #pragma once
@@ -28,13 +28,6 @@ struct Exceedances {
 /// most L where at most 5 % are slower than L.
 std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
                                        const std::vector<std::int64_t>& cumulative, double limit);
-
-/// l(delta) = k delta - lambda0 T expm1(delta)   (section 5): events per time against a limit, with
-/// `expected` = lambda0 T, the events that the limit allows in the time seen. The same grids. The
-/// probability ratio of Wald 1945 for Poisson counts.
-double log_evidence_per_time(double expected, double k, double delta);
-double log_e_breach_per_time(double expected, double k);
-double log_e_promote_per_time(double expected, double k);
 
 /// One user's (or session's) requests in an interval.
 struct Repeats {

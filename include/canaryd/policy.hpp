@@ -30,13 +30,16 @@ inline constexpr Weight everybody{10'000};
 /// What a trigger does when it fires, weakest first.
 enum class Action { warn, hold, rollback };
 
-/// Which requests are counted as events: failed ones (error or timeout), or those slower than a
+/// What is counted as an event. Of requests: failed ones (error or timeout), or those slower than a
 /// duration (a timeout is slow whatever its duration). `latency_p95 below 2s` is the event
-/// "slower than 2s" with a limit of 5 %: no quantile is ever estimated (analysis 4).
+/// "slower than 2s" with a limit of 5 %: no quantile is ever estimated (analysis 4). Or what a
+/// query of `metrics` counts in a time, such as crashes: the canary's alone, in total (analysis 5).
 struct Signal {
-    enum class Kind { failed, slower };
+    enum class Kind { failed, slower, counted };
     Kind kind = Kind::failed;
     Duration than{0};
+    std::string number{};  // counted: the query's name
+    [[nodiscard]] bool per_hour() const { return kind == Kind::counted; }
     friend auto operator<=>(const Signal&, const Signal&) = default;
 };
 
@@ -62,7 +65,8 @@ struct Criterion {
     std::string name;
     std::string metric;  // error_rate, success_rate, latency_p95 …: the operator's word
     Signal signal;
-    double limit = 0;  // highest healthy share of events, in (0, 1); 0 where `no_worse_than` is set
+    double limit = 0;  // highest healthy share of events, in (0, 1), or so many an hour; 0 where
+                       // `no_worse_than` is set
     std::optional<Margin> no_worse_than = std::nullopt;  // than the baseline, beyond this margin
     Action then = Action::rollback;                      // or hold; never warn
 };
@@ -192,10 +196,18 @@ struct Policy {
     }
 };
 
+/// What a limit's events are counted against: requests, or hours. Hours are counted as whole
+/// milliseconds where requests would be, limits and rates are per hour.
+enum class Per { request, hour };
+Per per_of(const Criterion& criterion);
+/// Without the criteria per hour: of the past nobody knows what their queries counted then.
+Policy without_counts(Policy policy);
+
 /// A distinct (signal, limit): `error_rate below 1%` and `success_rate above 99%` are one.
 struct Limit {
     std::size_t signal = 0;  // index into signals_of()
     double p0 = 0;
+    Per per = Per::request;
     std::size_t criterion = 0;  // the first criterion that says it, for its name
 };
 
@@ -204,6 +216,7 @@ struct Limit {
 struct Claim {
     std::size_t signal = 0;  // index into signals_of()
     double p0 = 0;           // of a limit
+    Per per = Per::request;
     std::optional<Margin> margin;
     std::size_t criterion = 0;  // the first criterion that says it, for its name
     [[nodiscard]] bool relative() const { return margin.has_value(); }
@@ -215,7 +228,8 @@ std::vector<Signal> signals_of(const Policy& policy);
 /// to advance (analysis 8.1).
 std::vector<Limit> limits_of(const Policy& policy);
 /// The distinct claims of the criteria with this `then` (rollback or hold), in the policy's order.
-/// A ledger's streams follow it, each claim with the total first and then the segments (6.2).
+/// A ledger's streams follow it, each claim with the total first and then the segments (6.2); of a
+/// claim per hour those of the segments stay empty.
 std::vector<Claim> claims_of(const Policy& policy, Action then);
 /// Bakes of all steps but the last, plus the soak: the horizon H of the ledger (analysis 1).
 Duration horizon_of(const Policy& policy);

@@ -20,8 +20,10 @@ std::string iso(TimePoint at);                   // "2026-01-11T09:00:00.000Z"
 std::string ago(TimePoint now, TimePoint then);  // "2m ago", "now"
 std::string share(double share);                 // "0.38 %"; two significant digits below 0.1 %
 std::string share_up(double share);              // rounded up: "proven below" stays true
-std::string number(std::int64_t n);              // "35,400"
-std::string margin(const Margin& margin);        // "x1.2 + 0.1 pp"
+std::string rate(double rate, Per per);          // a share, or "2 per hour"
+std::string rate_up(double rate, Per per);
+std::string number(std::int64_t n);                    // "35,400"
+std::string margin(const Margin& margin);              // "x1.2 + 0.1 pp"
 std::string dispersion(const Dispersion& dispersion);  // "{limits: 2.9, comparisons: 1.2}"
 std::string harm(double of_100);           // "0.4", "104"; rounded down: 99.97 is no 100
 std::string bar(double share, int width);  // "[====....]"
@@ -101,5 +103,7 @@ std::string report(const Rollout& rollout, const Policy& policy, TimePoint now);
 /// How many requests prove that a rate is below `limit`, when `failing` of them fail (a share
 /// below the limit; 0: none at all). phi divides the evidence (8.1).
 std::int64_t requests_to_prove(double limit, double failing, double beta, double phi = 1.0);
+/// The same of events per hour: for how long it has to be watched.
+Duration time_to_prove(double limit, double happening, double beta, double phi = 1.0);
 
 }  // namespace canaryd::text

@@ -22,6 +22,8 @@ std::string column_of(const Signal& signal) {
             return "errors";
         case Signal::Kind::slower:
             return "slow_" + as_yaml(signal.than);
+        case Signal::Kind::counted:
+            break;  // no history has it
     }
     return {};
 }
