@@ -76,7 +76,7 @@ void read_times(const Rules& rules, const Look& look, Side& canary,
                 std::vector<std::string>& remarks) {
     const std::vector<Signal> signals = signals_of(rules.policy);
     for (std::size_t s = 0; s < rules.signals; ++s) {
-        if (!signals[s].per_hour()) {
+        if (signals[s].kind != Signal::Kind::counted) {
             continue;
         }
         for (const Window& window : look.windows) {

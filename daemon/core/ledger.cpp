@@ -109,7 +109,7 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
     const Mass mass =
         move_mass(ln_c, facts.phase_start, facts.minutes, facts.horizon, facts.start_share);
     const Shares shares = shares_of(claims, book.scopes - 1);
-    const Shares per_hour = shares_of(claims, 0);
+    const Shares hourly = shares_of(claims, 0);
     ln_c = mass.ln_kept;
     for (std::size_t i = 0; i < streams.size(); ++i) {
         const Claim& claim = book.claim_of(i);
@@ -127,7 +127,7 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
                                                          static_cast<double>(seen.events.counted)),
                          dispersion.limits);
         }
-        const Shares& of = claim.per == Per::hour ? per_hour : shares;
+        const Shares& of = claim.per == Per::hour ? hourly : shares;
         const double share = book.scope_of(i) == 0 ? of.ln_total : of.ln_segment;
         add_look(streams[i].ln_r, mass.ln_moved + share, admitted(l, facts.warming, guarded[i]));
     }
@@ -301,6 +301,61 @@ std::size_t top_of(const std::vector<double>& sums) {
 
 double phi_of(const Policy& policy, const Stream& stream) {
     return std::max(burst_size(stream.sum_e, stream.sum_e2), policy.dispersion.limits);
+}
+
+// --- The ledger as a value ----------------------------------------------------------------------
+
+Ledger new_ledger(const Policy& policy) {
+    const std::size_t scopes = 1 + policy.segments.size();
+    Ledger ledger;
+    ledger.streams.resize(claims_of(policy, Action::rollback).size() * scopes);
+    ledger.hold.streams.resize(claims_of(policy, Action::hold).size() * scopes);
+    ledger.baseline_share = !policy.baseline.empty();
+    return ledger;
+}
+
+Ledger begin_phase(const Policy& policy, Ledger ledger, TimePoint from, bool baseline_share) {
+    ledger.phase_fresh = true;
+    ledger.phase_from = from;
+    ledger.baseline_share = baseline_share && !policy.baseline.empty();
+    for (std::vector<Stream>* streams : {&ledger.streams, &ledger.hold.streams}) {
+        for (Stream& stream : *streams) {
+            stream.requests = 0;
+            stream.events = 0;
+            stream.sum_e = 0;
+            stream.sum_e2 = 0;
+            stream.baseline_requests = 0;
+            stream.baseline_events = 0;
+        }
+    }
+    return ledger;
+}
+
+Ledger forget_streams(Ledger ledger, const std::vector<std::size_t>& streams,
+                      const std::vector<std::size_t>& of_hold) {
+    const auto forget = [](std::vector<Stream>& all, const std::vector<std::size_t>& named) {
+        for (const std::size_t i : named) {
+            if (i < all.size()) {
+                all[i].ln_r.fill(minus_infinity);
+                all[i].floor.clear();
+            }
+        }
+    };
+    forget(ledger.streams, streams);
+    forget(ledger.hold.streams, of_hold);
+    ledger.failed_confirmation = false;
+    ledger.hold.acted = false;
+    return ledger;
+}
+
+std::vector<std::size_t> suspects_of(const HoldLedger& ledger) {
+    std::vector<std::size_t> suspects;
+    for (std::size_t i = 0; i < ledger.streams.size(); ++i) {
+        if (i == ledger.suspect || ledger.streams[i].ln_sum() >= 0) {
+            suspects.push_back(i);
+        }
+    }
+    return suspects;
 }
 
 }  // namespace canaryd

@@ -10,7 +10,8 @@ std::string event_words(const Criterion& criterion) {
     if (criterion.signal.kind == Signal::Kind::slower) {
         return "requests slower than " + duration(criterion.signal.than);
     }
-    if (criterion.signal.per_hour()) return "what the query " + criterion.signal.number + " counts";
+    if (per_of(criterion) == Per::hour)
+        return "what the query " + criterion.signal.number + " counts";
     return "failed requests (errors and timeouts)";
 }
 

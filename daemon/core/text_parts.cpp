@@ -178,7 +178,8 @@ const Finding* worst(const std::vector<Finding>& findings) {
 std::optional<double> baseline_rate(const View& view, std::size_t signal) {
     const Seen& seen = view.rollout.baseline;
     const auto signals = signals_of(view.policy);
-    if (signal < signals.size() && signals[signal].per_hour()) return std::nullopt;
+    if (signal < signals.size() && signals[signal].kind == Signal::Kind::counted)
+        return std::nullopt;
     if (seen.requests <= 0 || signal >= seen.events.size()) return std::nullopt;
     return static_cast<double>(seen.events[signal]) / static_cast<double>(seen.requests);
 }

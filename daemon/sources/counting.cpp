@@ -56,53 +56,6 @@ void add_first(Count& count, std::int64_t block) {
     }
 }
 
-std::uint64_t rows_of(const std::vector<IdRange>& runs) {
-    std::uint64_t rows = 0;
-    for (const IdRange& run : runs)
-        rows += static_cast<std::uint64_t>(run.hi) - static_cast<std::uint64_t>(run.lo) + 1;
-    return rows;
-}
-
-/// The ids of ranges that no row has: what is between the runs of those that are taken.
-class Gaps {
-public:
-    Gaps(const std::vector<IdRange>& ranges, const std::vector<IdRange>& taken) {
-        auto run = taken.begin();
-        for (const IdRange& range : ranges) {
-            std::int64_t next = range.lo;
-            for (; run != taken.end() && run->lo <= range.hi; ++run) {
-                if (run->lo > next) gaps_.push_back({next, run->lo - 1, range.seen});
-                next = std::max(next, run->hi + 1);
-            }
-            if (next <= range.hi) gaps_.push_back({next, range.hi, range.seen});
-        }
-    }
-
-    /// Those below a row's id, once. A policy's query may answer two questions differently: what
-    /// is a row is no gap.
-    template <class Give>
-    void give_below(std::int64_t id, const Give& give) {
-        for (; given_ < gaps_.size() && gaps_[given_].lo <= id; ++given_) {
-            IdRange& gap = gaps_[given_];
-            if (gap.hi < id) {
-                give(gap);
-                continue;
-            }
-            if (gap.lo < id) give({gap.lo, id - 1, gap.seen});
-            gap.lo = id + 1;
-            if (gap.lo <= gap.hi) return;
-        }
-    }
-    template <class Give>
-    void give_rest(const Give& give) {
-        for (; given_ < gaps_.size(); ++given_) give(gaps_[given_]);
-    }
-
-private:
-    std::vector<IdRange> gaps_;
-    std::size_t given_ = 0;
-};
-
 }  // namespace
 
 Counting::Counting(const Policy& policy, const Rules& rules, const Ask& ask, Cursor before,
@@ -181,7 +134,7 @@ void Counting::read_tail() {
             "row");
     }
     tail.back().hi = taken.back().hi;
-    cut_ = rows_of(taken) >= most_rows;
+    cut_ = ids_of(taken) >= most_rows;
     Gaps gaps(tail, taken);
     std::int64_t next = tail.back().hi + 1;
     std::optional<std::int64_t> first_later;

@@ -133,6 +133,13 @@ bool contains(const std::vector<IdRange>& ranges, std::int64_t id) {
     return after != ranges.begin() && id <= std::prev(after)->hi;
 }
 
+std::uint64_t ids_of(const std::vector<IdRange>& ranges) {
+    std::uint64_t ids = 0;
+    for (const IdRange& range : ranges)
+        ids += static_cast<std::uint64_t>(range.hi) - static_cast<std::uint64_t>(range.lo) + 1;
+    return ids;
+}
+
 std::size_t drop_oldest(std::vector<IdRange>& ranges) {
     if (ranges.size() <= most_ranges) return 0;
     const std::size_t extra = ranges.size() - most_ranges;
@@ -145,6 +152,18 @@ std::size_t drop_oldest(std::vector<IdRange>& ranges) {
     const IdRange oldest_kept = by_age[extra];
     std::erase_if(ranges, [&](const IdRange& range) { return older(range, oldest_kept); });
     return extra;
+}
+
+Gaps::Gaps(const std::vector<IdRange>& ranges, const std::vector<IdRange>& taken) {
+    auto run = taken.begin();
+    for (const IdRange& range : ranges) {
+        std::int64_t next = range.lo;
+        for (; run != taken.end() && run->lo <= range.hi; ++run) {
+            if (run->lo > next) gaps_.push_back({next, run->lo - 1, range.seen});
+            next = std::max(next, run->hi + 1);
+        }
+        if (next <= range.hi) gaps_.push_back({next, range.hi, range.seen});
+    }
 }
 
 }  // namespace canaryd::rows

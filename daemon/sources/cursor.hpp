@@ -45,7 +45,40 @@ Cursor parse_cursor(std::string_view text);
 void append(std::vector<IdRange>& ranges, const IdRange& more);
 /// Whether one of the ranges (in order, disjoint) has the id.
 bool contains(const std::vector<IdRange>& ranges, std::int64_t id);
+/// How many ids the ranges have.
+std::uint64_t ids_of(const std::vector<IdRange>& ranges);
 /// Drops the ranges met first until `most_ranges` are left; returns how many were dropped.
 std::size_t drop_oldest(std::vector<IdRange>& ranges);
+
+/// The ids of ranges that no row has: what is between the runs of those that are taken. All in
+/// order.
+class Gaps {
+public:
+    Gaps(const std::vector<IdRange>& ranges, const std::vector<IdRange>& taken);
+
+    /// Those below a row's id, once. A policy's query may answer two questions differently: what
+    /// is a row is no gap.
+    template <class Give>
+    void give_below(std::int64_t id, const Give& give) {
+        for (; given_ < gaps_.size() && gaps_[given_].lo <= id; ++given_) {
+            IdRange& gap = gaps_[given_];
+            if (gap.hi < id) {
+                give(gap);
+                continue;
+            }
+            if (gap.lo < id) give({gap.lo, id - 1, gap.seen});
+            gap.lo = id + 1;
+            if (gap.lo <= gap.hi) return;
+        }
+    }
+    template <class Give>
+    void give_rest(const Give& give) {
+        for (; given_ < gaps_.size(); ++given_) give(gaps_[given_]);
+    }
+
+private:
+    std::vector<IdRange> gaps_;
+    std::size_t given_ = 0;
+};
 
 }  // namespace canaryd::rows

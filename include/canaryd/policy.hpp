@@ -39,7 +39,6 @@ struct Signal {
     Kind kind = Kind::failed;
     Duration than{0};
     std::string number{};  // counted: the query's name
-    [[nodiscard]] bool per_hour() const { return kind == Kind::counted; }
     friend auto operator<=>(const Signal&, const Signal&) = default;
 };
 
