@@ -226,9 +226,16 @@ std::vector<Criterion> latency_limits(const std::vector<Fields>& entries) {
     return limits;
 }
 
-/// Notes why `metric` is none; `numbers` are those the file defines by queries.
-void refuse_metric(Fields& fields, const std::string& metric,
-                   const std::vector<std::string>& numbers) {
+/// A built-in one, or one of the file's queries.
+std::optional<Metric> metric_of(std::string_view word, const Policy& policy) {
+    if (const auto known = built_in(word)) return known;
+    const bool number = std::any_of(policy.metrics.begin(), policy.metrics.end(),
+                                    [&](const NumberQuery& query) { return query.name == word; });
+    return number ? std::optional(Metric{}) : std::nullopt;
+}
+
+/// Notes why `metric` is none.
+void refuse_metric(Fields& fields, const std::string& metric, const Policy& policy) {
     if (is_later_metric(metric)) {
         return fields.problem("metric", as_written(metric) + " is not supported yet; remove this");
     }
@@ -238,7 +245,7 @@ void refuse_metric(Fields& fields, const std::string& metric,
                                             "latency_p99, for example latency_p95");
     }
     std::vector<std::string> words{"error_rate", "success_rate", "latency_p95", "traffic"};
-    words.insert(words.end(), numbers.begin(), numbers.end());
+    for (const NumberQuery& query : policy.metrics) words.push_back(query.name);
     const std::string near = nearest(metric, words);
     fields.problem("metric", as_written(metric) + " is not a metric; " +
                                  (near.empty() ? "metrics are error_rate, success_rate, "
@@ -265,12 +272,9 @@ bool is_later_metric(std::string_view metric) {
 }
 
 std::optional<Metric> metric_named(Fields& fields, const std::string& word, const Policy& policy) {
-    if (const auto known = built_in(word)) return known;
-    std::vector<std::string> numbers;
-    for (const NumberQuery& query : policy.metrics) numbers.push_back(query.name);
-    if (std::find(numbers.begin(), numbers.end(), word) != numbers.end()) return Metric{};
-    refuse_metric(fields, word, numbers);
-    return std::nullopt;
+    const auto metric = metric_of(word, policy);
+    if (!metric) refuse_metric(fields, word, policy);
+    return metric;
 }
 
 std::string side_of(Fields& fields) {
@@ -325,14 +329,10 @@ std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy) {
     constexpr std::string_view mend =
         "so that nothing could be proven; write at least `- {metric: error_rate, below: 1%}`";
     auto entries = fields.mappings("criteria", "has no criteria, " + std::string(mend));
-    const auto is_number = [&](const std::string& metric) {
-        return !built_in(metric) &&
-               std::any_of(policy.metrics.begin(), policy.metrics.end(),
-                           [&](const NumberQuery& query) { return query.name == metric; });
-    };
     const bool none_on_requests =
         !entries.empty() && std::all_of(entries.begin(), entries.end(), [&](const Fields& entry) {
-            return entry.has("no_worse_than") || is_number(entry.raw("metric"));
+            const auto metric = metric_of(entry.raw("metric"), policy);
+            return entry.has("no_worse_than") || (metric && metric->kind == Metric::Kind::number);
         });
     if (none_on_requests)
         fields.problem("criteria", "has no limit on requests, " + std::string(mend));

@@ -24,6 +24,16 @@ Number number(const std::string& file, const std::string& query) {
     return number_in(observer.observe(ask(begin, begin + 60 * second)));
 }
 
+/// A table of its own with events from the beginning on.
+void log_events(MetricsFile& file, const std::string& table, const std::string& time, int count,
+                std::int64_t apart) {
+    file.database().execute("create table " + table + " (" + time + " integer)");
+    for (int i = 0; i < count; ++i) {
+        file.database().execute("insert into " + table + " values (" +
+                                std::to_string(begin + i * apart) + ")");
+    }
+}
+
 }  // namespace
 
 TEST_SUITE("source") {
@@ -86,11 +96,7 @@ TEST_SUITE("source") {
         const Folder folder;
         const std::string path = folder.file("m.db");
         MetricsFile file(path);
-        file.database().execute("create table webhook_dlq (created_at integer)");
-        for (int i = 0; i < 5; ++i) {
-            file.database().execute("insert into webhook_dlq values (" +
-                                    std::to_string(begin + i * 20 * second) + ")");
-        }
+        log_events(file, "webhook_dlq", "created_at", 5, 20 * second);
         const std::string from = "select count(*) from webhook_dlq where created_at ";
         CHECK(number(path, from + ">= $1 and created_at < $2").value == 3);
         CHECK(number(path, from + "< $2 and created_at >= $1 -- not $1").value == 3);
@@ -127,11 +133,7 @@ TEST_SUITE("source") {
         const Folder folder;
         const std::string path = folder.file("m.db");
         MetricsFile file(path);
-        file.database().execute("create table crashes (at integer)");
-        for (int i = 0; i < 6; ++i) {
-            file.database().execute("insert into crashes values (" +
-                                    std::to_string(begin + i * 5 * second) + ")");
-        }
+        log_events(file, "crashes", "at", 6, 5 * second);
         Policy policy = metrics_policy();
         policy.metrics = {{"crashes", "select count(*) from crashes where at >= $1 and at < $2"}};
         policy.criteria.push_back(

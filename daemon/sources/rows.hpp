@@ -65,6 +65,7 @@ struct WindowAsk {
     bool users = false;   // without a signal: different users are counted as well
     bool number = false;  // `query` gives it; else requests are counted
     std::string query;
+    std::string said_as;  // whose number it is, for a remark
 };
 
 /// One look reads no more rows of a table than this.

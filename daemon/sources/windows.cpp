@@ -92,6 +92,7 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
                 break;
             case Trigger::Kind::number:
                 window.query = query_of(policy, trigger.metric);
+                window.said_as = "trigger " + trigger.name;
                 break;
         }
         window.number = trigger.kind == Trigger::Kind::number;
@@ -108,6 +109,7 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
         window.to = ask.to;
         window.number = true;
         window.query = query_of(policy, signal.number);
+        window.said_as = window.trigger;
         windows.push_back(std::move(window));
     }
     return windows;
@@ -124,11 +126,7 @@ void Counter::fill_windows(const Ask& ask, RowReader& reader, Look& look) const 
                 window.value.reset();
                 remark = "it is not a finite number";
             }
-            if (!window.value) {
-                const bool criterion = asked.trigger.find('/') != std::string::npos;
-                look.remarks.push_back((criterion ? "" : "trigger ") + asked.trigger +
-                                       " has no number: " + remark);
-            }
+            if (!window.value) look.remarks.push_back(asked.said_as + " has no number: " + remark);
             look.windows.push_back(std::move(window));
             continue;
         }
