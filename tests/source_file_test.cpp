@@ -107,9 +107,39 @@ public:
     }
 };
 
+/// Three rows among more of other rollouts than one look may read.
+class Neighbours : public Crowd {
+public:
+    Neighbours() : Crowd(3) {}
+    std::int64_t end_id() override { return 2'000'501; }
+    std::vector<rows::IdRange> taken(const std::vector<rows::IdRange>& ranges) override {
+        const std::int64_t lo = ranges[0].lo;
+        const std::int64_t last = lo == 1 ? 2'000'000 : 2'000'500;
+        return {{lo, last, {}}};
+    }
+    void read(const std::vector<rows::IdRange>& ranges, const Take& take) override {
+        if (ranges[0].lo == 1) Crowd::read({{1, 3, {}}}, take);
+    }
+};
+
 }  // namespace
 
 TEST_SUITE("source") {
+    TEST_CASE(
+        "two million rows of others are as many as a look may ask about, and proves nothing") {
+        Neighbours neighbours;
+        rows::Counter counter(metrics_policy());
+        Look look = counter.look(first_ask, neighbours);
+        CHECK(requests(look) == 3);
+        CHECK_FALSE(look.canary_complete);
+        CHECK_FALSE(look.baseline_complete);
+        REQUIRE(look.remarks.size() == 1);
+        CHECK(has(look.remarks[0], "2000000 rows were read, as many as one look may"));
+        look = counter.look(ask(begin + 10 * second, begin + 20 * second, look.cursor), neighbours);
+        CHECK(look.canary_complete);
+        CHECK(look.remarks.empty());
+    }
+
     TEST_CASE("a query that answers twice differently leaves a cursor that can be read") {
         Fickle fickle;
         rows::Counter counter(metrics_policy());
