@@ -161,6 +161,7 @@ Gaps::Gaps(const std::vector<IdRange>& ranges, const std::vector<IdRange>& taken
         for (; run != taken.end() && run->lo <= range.hi; ++run) {
             if (run->lo > next) gaps_.push_back({next, run->lo - 1, range.seen});
             next = std::max(next, run->hi + 1);
+            if (run->hi > range.hi) break;  // the next range's as well
         }
         if (next <= range.hi) gaps_.push_back({next, range.hi, range.seen});
     }

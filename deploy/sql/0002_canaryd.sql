@@ -121,17 +121,21 @@ create or replace trigger canaryd_pinned after insert or update or delete on can
 create or replace trigger canaryd_pinned_none after truncate on canaryd.pins
     for each statement execute function canaryd.pins_change();
 
--- What readers get now. No row: nobody, revision 0, by nobody.
+-- What readers get now. No row: nobody, revision 0, by nobody. In PL/pgSQL, which plans it once in a
+-- session: the daemon asks several times a minute for each rollout.
 create or replace function canaryd.served(p_name text)
 returns table (weight integer, revision bigint, by text, reason text, lapsed boolean)
-language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return query
     select case when now.lapsed then 0 else r.weight end, r.revision, r.by, r.reason, now.lapsed
       from canaryd.route r
       cross join lateral (select coalesce(r.valid_until <= clock_timestamp(), false)) now (lapsed)
-     where r.name = p_name
-    union all
-    select 0, 0, '', '', false
-     where not exists (select from canaryd.route where name = p_name)
+     where r.name = p_name;
+    if not found then
+        return query select 0, 0::bigint, '', '', false;
+    end if;
+end
 $$;
 
 -- An order of canaryd. Lowering always takes effect; else only an order newer than the row, whoever

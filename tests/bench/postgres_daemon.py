@@ -316,7 +316,7 @@ def rollouts(options):
                 f"{memory[0]:.0f} / {memory[1]:.0f} MB", "goal: at most 64")
             say("and after the page of all of them was asked for", f"{daemon.memory('VmRSS'):.0f} MB")
             say("of one core: the server for canaryd / canaryd",
-                f"{100 * server_cpu / wall:.0f} / {100 * own_cpu / wall:.0f} %",
+                f"{100 * server_cpu / wall:.1f} / {100 * own_cpu / wall:.1f} %",
                 "goal: at most 20 for the server")
             say("looks / held / with an error",
                 f"{len(late)} / {sum(bool(view['holds']) for view in views)} / {len(errors)}")
