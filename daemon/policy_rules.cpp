@@ -1,6 +1,7 @@
 #include "daemon/policy_rules.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace canaryd {
@@ -134,12 +135,21 @@ std::optional<double> per_hour(std::string_view text) {
     return std::nullopt;
 }
 
-/// What a query of `metrics` counts: a limit on how often it may happen.
-bool read_count(Fields& fields, Criterion& criterion, const std::string& side) {
+/// What a query of `metrics` counts: a limit on how often it may happen, or on its share.
+bool read_count(Fields& fields, Criterion& criterion, const Metric& metric,
+                const std::string& side) {
     constexpr const char* mend = "below: 2 per hour";
     if (side == "above") {
         refuse_side(fields, side, mend);
         return false;
+    }
+    criterion.signal = {Signal::Kind::counted, Duration{0}, criterion.metric, Per::hour};
+    const std::string raw = fields.raw(side);
+    if (raw.ends_with("%")) {
+        criterion.signal.per = Per::cluster;
+        const auto share = healthy_limit(fields, metric, side);
+        if (share) criterion.limit = share->value();
+        return share.has_value();
     }
     const auto text = fields.text(side);
     if (!text) return false;
@@ -147,10 +157,11 @@ bool read_count(Fields& fields, Criterion& criterion, const std::string& side) {
     if (!limit) {
         fields.problem(side, as_written(*text) +
                                  " is no limit for what a query counts; write how often it may "
-                                 "happen, like `below: 2 per hour` or `below: 12 per day`");
+                                 "happen, like `below: 2 per hour` or `below: 12 per day`, or "
+                                 "`below: 1%` for a query that gives a sum of shares and how many "
+                                 "they are");
         return false;
     }
-    criterion.signal = {Signal::Kind::counted, Duration{0}, criterion.metric};
     criterion.limit = *limit;
     return true;
 }
@@ -158,7 +169,7 @@ bool read_count(Fields& fields, Criterion& criterion, const std::string& side) {
 /// `above` or `below`: the highest healthy share.
 bool read_limit(Fields& fields, Criterion& criterion, const Metric& metric,
                 const std::string& side) {
-    if (metric.kind == Metric::Kind::number) return read_count(fields, criterion, side);
+    if (metric.kind == Metric::Kind::number) return read_count(fields, criterion, metric, side);
     if (metric.kind != Metric::Kind::slower) {
         const auto limit = healthy_limit(fields, metric, side);
         if (limit) criterion.limit = limit->value();
@@ -337,8 +348,19 @@ std::vector<Criterion> read_criteria(Fields& fields, const Policy& policy) {
     if (none_on_requests)
         fields.problem("criteria", "has no limit on requests, " + std::string(mend));
     const std::vector<Criterion> limits = latency_limits(entries);
-    return read_rules<Criterion>(
-        std::move(entries), [&](Fields& entry) { return read_criterion(entry, policy, limits); });
+    std::map<std::string, Per> queries;
+    return read_rules<Criterion>(std::move(entries), [&](Fields& entry) {
+        auto criterion = read_criterion(entry, policy, limits);
+        if (criterion && criterion->signal.kind == Signal::Kind::counted &&
+            queries.emplace(criterion->metric, criterion->signal.per).first->second !=
+                criterion->signal.per) {
+            entry.problem("metric", as_written(criterion->metric) +
+                                        " is limited in time by one criterion and as a share by "
+                                        "another; a query gives one number or two: write another "
+                                        "one for this");
+        }
+        return criterion;
+    });
 }
 
 }  // namespace canaryd

@@ -155,13 +155,20 @@ bool read_off_weight(Fields& fields, Trigger& trigger, const Policy& policy) {
 }
 
 /// Kind, signal and threshold; false when there is a problem.
-bool read_rule(Fields& fields, Trigger& trigger, const Metric& metric, const std::string& side) {
+bool read_rule(Fields& fields, Trigger& trigger, const Metric& metric, const std::string& side,
+               const Policy& policy) {
     trigger.above = side == "above";
     trigger.as_written = side + " " + fields.raw(side);
     switch (metric.kind) {
         case Metric::Kind::number: {
             trigger.kind = Trigger::Kind::number;
             trigger.at_least = trigger.users = 0;
+            if (numbers_of(policy, trigger.metric) > 1) {
+                fields.problem("metric", as_written(trigger.metric) +
+                                             " gives two numbers, for the criterion that limits "
+                                             "its share; write a query of its own for this");
+                return false;
+            }
             const auto number = fields.number(side);
             assign(trigger.threshold, number);
             return number.has_value();
@@ -224,7 +231,7 @@ std::optional<Trigger> read_trigger(Fields& fields, const Policy& policy) {
         ruled = read_off_weight(fields, trigger, policy);
     } else {
         const std::string side = side_of(fields);
-        ruled = metric && !side.empty() && read_rule(fields, trigger, *metric, side);
+        ruled = metric && !side.empty() && read_rule(fields, trigger, *metric, side, policy);
         if (fields.has("off_weight_by"))
             fields.problem("off_weight_by", "belongs to user_share; remove it");
     }

@@ -843,6 +843,31 @@ def what_a_query_counts_is_watched_by_the_hour(world):
     expect(proof.code == 0 and ": all as recorded" in proof.out, "verify works it out again", proof)
 
 
+def a_share_of_what_a_query_counts_is_watched(world):
+    sessions = POLICY.format(name="sessions", bake="10m", below="20%", soak="10m").replace(
+        "criteria: [", 'metrics: {failed_sessions: {query: "select sum(failed), count(*) from '
+        'sessions where ended >= $1 and ended < $2"}}\n'
+        "criteria: [{metric: failed_sessions, below: 1%}, ")
+    (world.folder / "sessions.yaml").write_text(sessions)
+    world.keeper.execute("create table sessions (ended integer, failed real)")
+    expect(world.ctl("start", "sessions.yaml").code == 0, "sessions-1")
+    world.wait_for_weight("sessions-1", 10)
+    with world.keeper:
+        soon = int(time.time() * 1000) + 700  # a look's time that is not over yet
+        world.keeper.executemany("insert into sessions values (?, ?)",
+                                 [(soon, 0.75)] * 10 + [(soon, 0)] * 10)
+    wait_for("it is rolled back", lambda: world.view("sessions-1")["state"] == "ROLLED BACK")
+    counted = next(one for one in world.view("sessions-1")["criteria"]
+                   if one["criterion"] == "failed_sessions")
+    expect(counted["per"] == "cluster" and counted["clusters"] == 20 and counted["events"] == 7.5,
+           counted)
+    why = world.ctl("explain", "sessions-1")
+    expect("criterion failed_sessions: failed_sessions 7.5 of 20 (37.5 %) at this step; limit 1 %"
+           in why.flat, "and why", why)
+    proof = world.ctl("verify")
+    expect(proof.code == 0 and ": all as recorded" in proof.out, "verify works it out again", proof)
+
+
 def the_socket_can_be_named_in_three_ways(world):
     path = str(world.state / "canaryd.sock")
     for words, env in ((["--socket", path], "/nowhere"), ([], path)):
@@ -880,7 +905,8 @@ STORY = [every_command_teaches, typing_mistakes_are_64, a_reason_is_asked_for_wh
          verify_proves_the_journal, rollback_past_a_dead_daemon,
          the_sql_for_a_dead_daemon_moves_everybody_back,
          direct_also_works_beside_a_running_daemon,
-         what_a_query_counts_is_watched_by_the_hour, the_socket_can_be_named_in_three_ways,
+         what_a_query_counts_is_watched_by_the_hour,
+         a_share_of_what_a_query_counts_is_watched, the_socket_can_be_named_in_three_ways,
          the_daemon_stops_in_order]
 
 

@@ -89,20 +89,26 @@ TEST_SUITE("policy") {
         }
     }
 
-    TEST_CASE("what a query counts is limited per hour, and a day has 24 of them") {
-        const Policy policy = good("tests/policies/good/counts-per-time.yaml");
-        REQUIRE(policy.criteria.size() == 3);
-        const Signal crashes{Signal::Kind::counted, Duration{0}, "crashes"};
+    TEST_CASE("what a query counts is limited per hour, of which a day has 24, or as a share") {
+        const Policy policy = good("tests/policies/good/what-queries-count.yaml");
+        REQUIRE(policy.criteria.size() == 4);
+        const Signal crashes{Signal::Kind::counted, Duration{0}, "crashes", Per::hour};
         CHECK(policy.criteria[1].signal == crashes);
         CHECK(policy.criteria[1].limit == 2);
         CHECK(policy.criteria[1].then == Action::rollback);
         CHECK(policy.criteria[2].signal == crashes);
         CHECK(policy.criteria[2].limit == 12.5 / 24);
         CHECK(policy.criteria[2].then == Action::hold);
+        CHECK(policy.criteria[3].signal ==
+              Signal{Signal::Kind::counted, Duration{0}, "failed_sessions", Per::cluster});
+        CHECK(policy.criteria[3].limit == 0.015);
+        CHECK(numbers_of(policy, "crashes") == 1);
+        CHECK(numbers_of(policy, "failed_sessions") == 2);
         const auto limits = limits_of(policy);
-        REQUIRE(limits.size() == 3);
+        REQUIRE(limits.size() == 4);
         CHECK(limits[0].per == Per::request);
         CHECK(limits[1].per == Per::hour);
+        CHECK(limits[3].per == Per::cluster);
         CHECK(without_counts(policy).criteria.size() == 1);
     }
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "daemon/sources/postgres_reader.hpp"
 #include "daemon/sources/postgres_sql.hpp"
 #include "tests/postgres_world.hpp"
 #include "tests/source_contract.hpp"
@@ -257,8 +258,45 @@ TEST_SUITE("postgres-source") {
         CHECK(has(no_table, "relation \"letters\" does not exist"));
         CHECK(has(refusal("select count(*), 2 from webhook_metrics"),
                   "metrics, mine: the query gives 2 columns"));
+        // Where a criterion limits a share of it.
+        policy.criteria.push_back({"mine", "mine",
+                                   Signal{Signal::Kind::counted, Duration{0}, "mine", Per::cluster},
+                                   0.01});
+        CHECK(refusal("select count(*), 2 from webhook_metrics").empty());
+        CHECK(has(refusal("select count(*) from webhook_metrics"),
+                  "metrics, mine: the query gives 1 columns, not two numbers"));
+        policy.criteria.pop_back();
         // Of no rows, which is a matter of the data.
         CHECK(refusal("select 1 / count(*) from webhook_metrics").empty());
+    }
+
+    TEST_CASE("clusters are a sum of shares and how many they are") {
+        if (!has_server()) return;
+        PostgresTable table;
+        table.database().run("create table sessions (ended timestamptz, failed numeric);");
+        Policy policy = postgres_policy();
+        policy.metrics = {{"sessions",
+                           "select sum(failed), count(*) from sessions"
+                           " where ended >= $1 and ended < $2"}};
+        policy.criteria.push_back(
+            {"sessions", "sessions",
+             Signal{Signal::Kind::counted, Duration{0}, "sessions", Per::cluster}, 0.01});
+        Observer observer(policy, table);
+        const auto seen = [&] {
+            const Look look = observer.observe(first_ask);
+            CHECK(look.remarks.empty());
+            return *window(look, "metrics/sessions", Population::canary);
+        };
+        CHECK(seen().value == 0);
+        CHECK(seen().requests == 0);
+        table.sql().write("insert into sessions values (ms($1), 1), (ms($1), 0.25), (ms($1), 0)",
+                          begin);
+        CHECK(seen().value == 1.25);
+        CHECK(seen().requests == 3);
+        table.sql().write("alter table sessions drop column failed");
+        const Look without = observer.observe(first_ask);
+        CHECK_FALSE(window(without, "metrics/sessions", Population::canary)->value);
+        CHECK(has(without.remarks.at(0), "metrics/sessions has no number: "));
     }
 
     TEST_CASE("every statement of a look goes by an index of the first user's or by the id") {
@@ -283,7 +321,8 @@ TEST_SUITE("postgres-source") {
         each.each_segment = true;
         using postgres::Params;
         const std::vector<std::pair<std::string, Params>> statements{
-            {rows::pg::taken(read), Params(ids, ids)},
+            {rows::pg::taken(read), Params(55'000, 58'000)},
+            {rows::pg::taken_each(read), Params(ids, ids)},
             {rows::pg::read(read), Params(55'000, 58'000, names)},
             {rows::pg::read_each(read), Params(ids, ids, names)},
             {rows::pg::events(read, std::chrono::seconds{2}), Params(from, to, names)},
@@ -309,28 +348,40 @@ TEST_SUITE("postgres-source") {
         PostgresTable table;
         table.sql().write(
             "insert into webhook_metrics (id, webhook_name, status, created_at)"
-            " select i, 'other', 'success', ms($1) from generate_series(-700, 5000) i"
+            " select i, 'other', 'success', ms($1) from generate_series(-700, 12000) i"
             " where i % 700 <> 3 and i not between 255 and 257 and i not between 1000 and 1600"
             " and not (i > 4000 and i % 2 = 0)",
             begin);
-        const std::vector<std::int64_t> first{-600, 1, 250, 900, 1536, 3000, 6000};
-        const std::vector<std::int64_t> last{-1, 1, 300, 1100, 1700, 4500, 7000};
-        std::set<std::int64_t> wanted, found;
-        const auto rows = table.sql().read(
-            "select id from webhook_metrics, unnest($1::bigint[], $2::bigint[]) r (lo, hi)"
-            " where id between lo and hi",
-            first, last);
-        for (int row = 0; row < rows.size(); ++row) wanted.insert(rows.integer(row, 0));
-        const auto runs =
-            table.sql().read(rows::pg::taken(rows::pg::table_of(postgres_policy())), first, last);
-        std::int64_t before = -1000;
-        for (int row = 0; row < runs.size(); ++row) {
-            CHECK(runs.integer(row, 0) > before);
-            before = runs.integer(row, 1);
-            for (std::int64_t id = runs.integer(row, 0); id <= before; ++id) found.insert(id);
-        }
-        CHECK(wanted.size() == 2098);
-        CHECK(found == wanted);
+        const Policy policy = postgres_policy();
+        const rows::Rules rules(policy);
+        const auto read = rows::pg::table_of(policy);
+        postgres::Transaction snapshot(table.sql(), postgres::Transaction::Kind::snapshot);
+        rows::PostgresReader reader(snapshot, read, rules);
+        const auto check = [&](const std::vector<rows::IdRange>& ranges, std::size_t ids) {
+            std::vector<std::int64_t> wanted, found;
+            for (const rows::IdRange& range : ranges) {
+                const auto rows = snapshot.run(
+                    "select id from webhook_metrics where id between $1 and $2 order by id",
+                    range.lo, range.hi);
+                for (int row = 0; row < rows.size(); ++row) wanted.push_back(rows.integer(row, 0));
+            }
+            for (const rows::IdRange& run : reader.taken(ranges)) {
+                for (std::int64_t id = run.lo; id <= run.hi; ++id) found.push_back(id);
+            }
+            CHECK(wanted.size() == ids);
+            CHECK(found == wanted);
+        };
+        // Small ones together, wide ones alone, touching, and in any order of sizes.
+        check({{-600, -1, {}}, {1, 200, {}}, {201, 300, {}}, {900, 1100, {}}, {1536, 1700, {}}},
+              1'096);
+        check({{-700, 12'000, {}}}, 8'080);
+        check({{250, 254, {}},
+               {300, 4'500, {}},
+               {4'501, 4'501, {}},
+               {4'502, 11'999, {}},
+               {12'000, 99'000, {}}},
+              7'089);
+        check({{20'000, 90'000, {}}}, 0);
     }
 
     TEST_CASE("a table without an index is read, and the mend is said at the first look") {

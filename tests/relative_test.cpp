@@ -335,6 +335,5 @@ TEST_SUITE("evidence-relative") {
         CHECK(split_dispersion({{0, 0}}, {{0, 0}}) == 1);
         CHECK(tempered(Grid{4.0}, 0.5)[0] == 4.0);
         CHECK(tempered(Grid{4.0}, 2)[0] == 2.0);
-        CHECK(clusters_of({{3, 0}, {5, 4}, {1, 2}}).users == 1);
     }
 }

@@ -84,7 +84,9 @@ public:
     }
     void read_events(TimePoint, TimePoint, const Take&) override {}
     std::vector<Counted> count(const rows::WindowAsk&, TimePoint) override { return {{}}; }
-    std::optional<double> number(const rows::WindowAsk&, std::string&) override { return {}; }
+    std::vector<std::optional<double>> numbers(const rows::WindowAsk&, std::string&) override {
+        return {};
+    }
 
 private:
     std::int64_t rows_;
@@ -359,6 +361,14 @@ TEST_SUITE("source") {
         REQUIRE(look.remarks.size() == 1);
         CHECK(has(look.remarks[0], "104 ranges of rows that never became final were given up"));
         CHECK(rows::parse_cursor(look.cursor).open.size() == rows::most_ranges);
+    }
+
+    TEST_CASE("a run of taken ids over several ranges leaves a gap in none of them") {
+        const TimePoint early = at(begin), late = at(begin + second);
+        rows::Gaps gaps({{1, 5, early}, {6, 9, late}, {20, 30, late}}, {{2, 24, {}}, {26, 26, {}}});
+        std::vector<rows::IdRange> given;
+        gaps.give_rest([&](const rows::IdRange& gap) { given.push_back(gap); });
+        CHECK(given == std::vector<rows::IdRange>{{1, 1, early}, {25, 25, late}, {27, 30, late}});
     }
 
     TEST_CASE("catching up in small looks counts each row once, and later rows need no range") {

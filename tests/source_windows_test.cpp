@@ -115,7 +115,7 @@ TEST_SUITE("source") {
         refused("select 'NaN'", "the text \"NaN\"");
         refused("select 9e999 - 9e999", "NULL");  // SQLite's NaN
         refused("select 9e999", "finite");
-        refused("select 1, 2", "one column");
+        refused("select 1, 2", "one number");
         refused("select 1 union select 2", "more than one row");
         refused("select 1 where 0", "no row");
         refused("select $1 + $2 + $3", "$1 and $2");
@@ -136,8 +136,9 @@ TEST_SUITE("source") {
         log_events(file, "crashes", "at", 6, 5 * second);
         Policy policy = metrics_policy();
         policy.metrics = {{"crashes", "select count(*) from crashes where at >= $1 and at < $2"}};
-        policy.criteria.push_back(
-            {"crashes", "crashes", Signal{Signal::Kind::counted, Duration{0}, "crashes"}, 2});
+        policy.criteria.push_back({"crashes", "crashes",
+                                   Signal{Signal::Kind::counted, Duration{0}, "crashes", Per::hour},
+                                   2});
         Observer observer(policy, path);
         const auto counted = [](const Look& look) -> const Window* {
             return window(look, "metrics/crashes", Population::canary);
@@ -159,6 +160,55 @@ TEST_SUITE("source") {
         CHECK_FALSE(counted(without)->value);
         REQUIRE(without.remarks.size() == 1);
         CHECK(without.remarks[0].find("metrics/crashes has no number: ") == 0);
+    }
+
+    TEST_CASE("clusters are a sum of shares and how many they are") {
+        const Folder folder;
+        const std::string path = folder.file("m.db");
+        MetricsFile file(path);
+        file.database().execute("create table sessions (ended integer, failed real)");
+        Policy policy = metrics_policy();
+        const auto seen = [&](const std::string& query) {
+            Policy asking = policy;
+            asking.metrics = {{"sessions", query}};
+            asking.criteria.push_back(
+                {"sessions", "sessions",
+                 Signal{Signal::Kind::counted, Duration{0}, "sessions", Per::cluster}, 0.01});
+            const Look look = Observer(asking, path).observe(ask(begin, begin + 10 * second));
+            const Window* found = window(look, "metrics/sessions", Population::canary);
+            REQUIRE(found != nullptr);
+            return std::pair(*found, look.remarks.empty() ? std::string() : look.remarks[0]);
+        };
+        const std::string query =
+            "select sum(failed), count(*) from sessions where ended >= $1 and ended < $2";
+        const auto [none, silent] = seen(query);
+        CHECK(none.value == 0);  // the sum of nothing is null
+        CHECK(none.requests == 0);
+        CHECK(silent.empty());
+        const std::string end = std::to_string(begin + second);
+        file.database().execute("insert into sessions values (" + end + ", 1), (" + end +
+                                ", 0.25), (" + end + ", 0), (" + std::to_string(begin - 1) +
+                                ", 1)");
+        const auto [some, quiet] = seen(query);
+        CHECK(some.value == 1.25);
+        CHECK(some.requests == 3);
+        CHECK(quiet.empty());
+        const auto refused = [&](const std::string& sql, const std::string& why) {
+            const auto [bad, remark] = seen(sql);
+            CAPTURE(sql);
+            CHECK_FALSE(bad.value);
+            CHECK_MESSAGE(remark == "metrics/sessions has no number: " + why, remark);
+        };
+        refused("select null, 3", "the query gave NULL");
+        refused("select 9e999, 3", "it is not a finite number");
+        refused("select 1, null", "its second number is not how many they are");
+        refused("select 1, 2.5", "its second number is not how many they are");
+        refused("select 1, -1", "its second number is not how many they are");
+        refused("select 1, 9e999", "its second number is not how many they are");
+        refused("select 1, 'three'", "the query gave the text \"three\"");
+        refused("select 1",
+                "the query must give two numbers, the sum of the shares and how many they are, "
+                "from $1 and $2, and write nothing");
     }
 
     TEST_CASE("every statement goes by an index or by the id") {

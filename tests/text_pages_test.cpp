@@ -406,7 +406,7 @@ TEST_SUITE("text") {
         View view = healthy();
         view.policy.criteria.push_back(
             criterion("crashes", "worker_crashes",
-                      Signal{Signal::Kind::counted, Duration{0}, "worker_crashes"}, 2));
+                      Signal{Signal::Kind::counted, Duration{0}, "worker_crashes", Per::hour}, 2));
         view.rollout.ledger.streams.resize(9);
         constexpr std::size_t crashes = 6;
         count(view.rollout.ledger.streams[crashes], Duration(26h).count(), 13);
@@ -439,6 +439,37 @@ TEST_SUITE("text") {
         check(text::explain(view),
               "proven above 10.6 per hour; limit 2 per hour, harm 104 of 100.");
         check(text::explain_maths(view), "1.6 (9.91 per hour)");
+    }
+
+    TEST_CASE("a share of what a query counts is said so on every page") {
+        View view = healthy();
+        view.policy.criteria.push_back(criterion(
+            "sessions", "failed_sessions",
+            Signal{Signal::Kind::counted, Duration{0}, "failed_sessions", Per::cluster}, 0.01));
+        view.rollout.ledger.streams.resize(9);
+        Stream& sessions = view.rollout.ledger.streams[6];
+        count(sessions, 40'000 * of_a_cluster, 130 * of_a_cluster + of_a_cluster / 4);
+        view.rollout.proven = false;
+        const auto check = [](const std::string& page, const std::string& words) {
+            CHECK_MESSAGE(has(flat(page), words), page);
+        };
+        check(
+            text::policy_page(view.policy, false),
+            "sessions: what the query failed_sessions counts proven below 1 % on average. None at "
+            "all in 393 of what it counts proves it; at half the limit it takes about 3,400.");
+        check(text::policy_page(view.policy, true), "failed_sessions counts below 1 %, then");
+        check(text::status_page(view), "sessions 40,000 0.33 % 0.43 % - 1 % proven");
+        check(text::explain(view),
+              "sessions, all together: failed_sessions 130 of 40,000 (0.33 %), proven below 0.43 %; "
+              "limit 1 %, harm 0 of 100.");
+        check(text::explain_maths(view), "sessions 40,000 130 1 %");
+        CHECK_FALSE(has(text::explain_maths(view), "sessions, agent"));
+        count(sessions, 100 * of_a_cluster, of_a_cluster / 4);
+        check(text::explain(view), "failed_sessions 0.25 of 100 (0.25 %)");
+        check(text::explain(view), "more at this rate would prove it.");
+        check(text::explain(view), "sessions proven below 4.63 % only, limit 1 % (100 counted)");
+        count(sessions, 0, 0);
+        check(text::explain(view), "sessions, all together: not counted yet, nothing proven yet");
     }
 
     TEST_CASE("so many an hour are rounded up where a bound has to stay true") {

@@ -206,24 +206,25 @@ TEST_SUITE("vectors") {
     TEST_CASE("vector clusters: users instead of requests, as clusters and by first failures") {
         for (const Row& row : rows_of("clusters.csv")) {
             std::int64_t requests = 0;
-            std::int64_t users = 0;
-            std::vector<Repeats> repeats;
+            std::int64_t failed = 0;
+            std::int64_t clusters = 0;
+            double shares = 0;
             for (const std::string& user : split(row.at("err/size per user"), ';')) {
                 const std::vector<std::int64_t> pair =
                     wholes(std::string{user}.replace(user.find('/'), 1, ";"));
                 requests += pair[1];
-                users += pair[0] > 0 ? 1 : 0;
-                repeats.push_back({pair[0], pair[1]});
+                failed += pair[0] > 0 ? 1 : 0;
+                ++clusters;
+                shares += static_cast<double>(pair[0]) / static_cast<double>(pair[1]);
             }
-            const Clusters clusters = clusters_of(repeats);
-            check_same(clusters.users, whole(row.at("clusters")), row, "clusters");
-            check_close(clusters.events, number(row.at("k_fraction_sum")), row, "sum of shares");
-            check_close(log_e_breach(static_cast<double>(clusters.users), clusters.events,
-                                     number(row.at("p0"))),
+            check_same(clusters, whole(row.at("clusters")), row, "clusters");
+            check_close(shares, number(row.at("k_fraction_sum")), row, "sum of shares");
+            check_close(log_e_breach(static_cast<double>(clusters) * of_a_cluster,
+                                     shares * of_a_cluster, number(row.at("p0")), Per::cluster),
                         number(row.at("log_e_cluster")), row, "evidence of clusters");
             check_same(requests, whole(row.at("requests")), row, "requests");
-            check_same(users, whole(row.at("users_with_error")), row, "users with an error");
-            check_close(log_e_breach(static_cast<double>(requests), static_cast<double>(users),
+            check_same(failed, whole(row.at("users_with_error")), row, "users with an error");
+            check_close(log_e_breach(static_cast<double>(requests), static_cast<double>(failed),
                                      number(row.at("p0"))),
                         number(row.at("log_e_dedup")), row, "evidence");
         }

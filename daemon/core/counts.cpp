@@ -71,9 +71,30 @@ void check_side(const Rules& rules, const char* who, Side& side,
     }
 }
 
-/// Events of the look's time that queries counted. No number is no evidence: the source says why.
-void read_times(const Rules& rules, const Look& look, Side& canary,
-                std::vector<std::string>& remarks) {
+/// The events of an hour, or of a cluster, and what they are counted against; nullopt for what
+/// cannot be a count.
+std::optional<StreamCounts> queried(const Window& window, Per per, Duration watched) {
+    const double k = window.value.value_or(-1);
+    if (per == Per::hour) {
+        if (!(k >= 0) || k != std::floor(k) || k > static_cast<double>(watched.count())) {
+            return std::nullopt;
+        }
+        const auto events = static_cast<std::int64_t>(k);
+        return StreamCounts{{watched.count(), watched.count()}, {events, events, events, events}};
+    }
+    constexpr std::int64_t most_clusters = most_events / of_a_cluster;
+    const std::int64_t n = window.requests;
+    if (n < 0 || n > most_clusters || !(k >= 0) || k > static_cast<double>(n)) {
+        return std::nullopt;
+    }
+    const std::int64_t clusters = n * of_a_cluster;
+    const std::int64_t events = std::llround(k * of_a_cluster);
+    return StreamCounts{{clusters, clusters}, {events, events, events, events}};
+}
+
+/// What queries counted in the look. No number is no evidence: the source says why.
+void read_queries(const Rules& rules, const Look& look, Side& canary,
+                  std::vector<std::string>& remarks) {
     const std::vector<Signal> signals = signals_of(rules.policy);
     for (std::size_t s = 0; s < rules.signals; ++s) {
         if (signals[s].kind != Signal::Kind::counted) {
@@ -83,17 +104,16 @@ void read_times(const Rules& rules, const Look& look, Side& canary,
             if (window.trigger != count_window(signals[s].number) || !window.value) {
                 continue;
             }
-            const double k = *window.value;
-            const Duration watched = look.to - look.from;
-            if (window.from != look.from || window.to != look.to || !(k >= 0) ||
-                k != std::floor(k) || k > static_cast<double>(watched.count())) {
+            const auto counts = queried(window, signals[s].per, look.to - look.from);
+            if (window.from != look.from || window.to != look.to || !counts) {
                 remarks.push_back(rules.name_of(0, s) + ": " + signals[s].number +
-                                  " is no count of the look's time: no evidence from it");
+                                  (signals[s].per == Per::hour
+                                       ? " is no count of the look's time"
+                                       : " is no sum of shares of so many of the look's time") +
+                                  ": no evidence from it");
                 continue;
             }
-            const auto events = static_cast<std::int64_t>(k);
-            canary.in_time[s] = {{watched.count(), watched.count()},
-                                 {events, events, events, events}};
+            canary.queried[s] = *counts;
         }
     }
 }
@@ -140,8 +160,8 @@ std::string Rules::name_of(std::size_t scope, std::size_t signal) const {
 }
 
 StreamCounts Side::seen_by(const Rules& rules, const Book& book, std::size_t stream) const {
-    if (book.claim_of(stream).per == Per::hour) {
-        return book.counts(stream) ? in_time[book.claim_of(stream).signal] : StreamCounts{};
+    if (book.claim_of(stream).per != Per::request) {
+        return book.counts(stream) ? queried[book.claim_of(stream).signal] : StreamCounts{};
     }
     const std::size_t at = rules.place_of(book, stream);
     return usable[at] ? StreamCounts{requests[book.scope_of(stream)], events[at]} : StreamCounts{};
@@ -172,7 +192,7 @@ Counts read_counts(const Rules& rules, const Look& look) {
     };
     read_all(look.on_time, false);
     read_all(look.late, true);
-    read_times(rules, look, counts.canary, counts.remarks);
+    read_queries(rules, look, counts.canary, counts.remarks);
     check_side(rules, "canary", counts.canary, counts.remarks);
     check_side(rules, "baseline", counts.baseline, counts.remarks);
     for (std::size_t signal = 0; signal < rules.signals; ++signal) {

@@ -20,7 +20,7 @@ struct Requests {
     std::int64_t all = 0;  // late ones too
     std::int64_t own = 0;
 };
-/// Counts of one stream in one look; per hour its milliseconds stand for requests.
+/// Counts of one stream in one look; what its limit is per stands for requests.
 struct StreamCounts {
     Requests requests;
     Events events;
@@ -36,8 +36,7 @@ struct Book {
         return claims[stream / scopes];
     }
     [[nodiscard]] std::size_t scope_of(std::size_t stream) const { return stream % scopes; }
-    /// What a query counts is counted in total: the segments' streams of a claim per hour stay
-    /// empty.
+    /// What a query counts is counted in total: the segments' streams of a claim on it stay empty.
     [[nodiscard]] bool counts(std::size_t stream) const {
         return claim_of(stream).per == Per::request || scope_of(stream) == 0;
     }
@@ -67,7 +66,7 @@ struct Side {
     std::vector<Requests> requests;
     std::vector<Events> events;         // [scope * signals + signal]
     std::vector<char> usable;           // the same order: the counts fit the requests
-    std::vector<StreamCounts> in_time;  // by signal: those per hour; all late and own ones alike
+    std::vector<StreamCounts> queried;  // by signal: what queries count; late and own ones alike
 
     /// Nothing where the counts cannot be used.
     [[nodiscard]] StreamCounts seen_by(const Rules& rules, const Book& book,

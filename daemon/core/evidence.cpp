@@ -25,9 +25,23 @@ const Grid promote_expm1 = expm1_of(breach_grid, -1);
 
 constexpr double milliseconds_an_hour = 3.6e6;
 
-/// What one request, or one millisecond, without an event takes off l(delta).
+/// What one request, or one millisecond, or a millionth of a cluster, without an event takes off
+/// l(delta).
 double per_one(double p0, double expm1, Per per) {
-    return per == Per::hour ? p0 / milliseconds_an_hour * expm1 : std::log1p(p0 * expm1);
+    switch (per) {
+        case Per::request:
+            break;
+        case Per::hour:
+            return p0 / milliseconds_an_hour * expm1;
+        case Per::cluster:
+            return std::log1p(p0 * expm1) / of_a_cluster;
+    }
+    return std::log1p(p0 * expm1);
+}
+
+/// What one event, or a millionth of one, adds to l(delta).
+double per_event(double delta, Per per) {
+    return per == Per::cluster ? delta / of_a_cluster : delta;
 }
 
 /// Smallest (`rising`) or largest p whose `excess(p)`, which is monotone, is not below 0. Works on
@@ -103,7 +117,7 @@ double log_e_breach(double n, double k, double p0, Per per) {
 double log_e_promote(double n, double k, double p0, double phi, Per per) {
     std::array<double, promote_grid_size> l{};
     for (std::size_t j = 0; j < l.size(); ++j) {
-        l[j] = (k * -breach_grid[j] - n * per_one(p0, promote_expm1[j], per)) / phi;
+        l[j] = (k * per_event(-breach_grid[j], per) - n * per_one(p0, promote_expm1[j], per)) / phi;
     }
     return log_sum_exp(l.data(), l.data() + l.size()) -
            std::log(static_cast<double>(promote_grid_size));
@@ -225,6 +239,7 @@ Bounds bounds_of(std::int64_t n, std::int64_t k, double alpha, double beta, doub
 LimitTest::LimitTest(double p0, Per per) {
     for (std::size_t j = 0; j < grid_size; ++j) {
         per_one_[j] = per_one(p0, breach_expm1[j], per);
+        per_event_[j] = per_event(breach_grid[j], per);
     }
 }
 
@@ -232,7 +247,7 @@ Grid LimitTest::evidence(double n, double k) const {
     Grid l{};
     if (n > 0) {
         for (std::size_t j = 0; j < grid_size; ++j) {
-            l[j] = k * breach_grid[j] - n * per_one_[j];
+            l[j] = k * per_event_[j] - n * per_one_[j];
         }
     }
     return l;

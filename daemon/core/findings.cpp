@@ -66,7 +66,7 @@ std::vector<Finding> findings(const Policy& policy, const Ledger& ledger, bool t
         }
         const auto& streams =
             found->then == Action::rollback ? ledger.streams : ledger.hold.streams;
-        const bool total_only = totals_only || limit.per == Per::hour;
+        const bool total_only = totals_only || limit.per != Per::request;
         for (std::size_t scope = 0; scope < (total_only ? 1 : rules.scopes); ++scope) {
             if (found->total + scope < streams.size()) {
                 findings.push_back(

@@ -109,7 +109,7 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
     const Mass mass =
         move_mass(ln_c, facts.phase_start, facts.minutes, facts.horizon, facts.start_share);
     const Shares shares = shares_of(claims, book.scopes - 1);
-    const Shares hourly = shares_of(claims, 0);
+    const Shares undivided = shares_of(claims, 0);
     ln_c = mass.ln_kept;
     for (std::size_t i = 0; i < streams.size(); ++i) {
         const Claim& claim = book.claim_of(i);
@@ -127,7 +127,7 @@ void move_evidence(const Facts& facts, const Book& book, const std::vector<Limit
                                                          static_cast<double>(seen.events.counted)),
                          dispersion.limits);
         }
-        const Shares& of = claim.per == Per::hour ? hourly : shares;
+        const Shares& of = claim.per == Per::request ? shares : undivided;
         const double share = book.scope_of(i) == 0 ? of.ln_total : of.ln_segment;
         add_look(streams[i].ln_r, mass.ln_moved + share, admitted(l, facts.warming, guarded[i]));
     }
@@ -147,8 +147,8 @@ void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& stream
             continue;
         }
         const StreamCounts seen = counts.canary.seen_by(facts.rules, book, i);
-        if (book.claim_of(i).per == Per::hour) {
-            // Each event stands alone.
+        if (book.claim_of(i).per != Per::request) {
+            // Each event, or cluster, stands alone.
             stream.requests += seen.requests.all;
             stream.events += seen.events.raw;
             stream.sum_e += seen.events.raw;
@@ -171,7 +171,7 @@ void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& stream
 }
 
 /// After a look's evidence a limit stream below 0 forgets the users that failed; another one learns
-/// of the look's (7.1). An event per hour is a user of its own, as a request without a user is.
+/// of the look's (7.1). What a query counts is a user of its own, as a request without a user is.
 void move_floors(const Facts& facts, const Book& book, const std::vector<double>& sums,
                  std::vector<Stream>& streams) {
     for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -202,9 +202,13 @@ void move_floors(const Facts& facts, const Book& book, const std::vector<double>
     }
     for (std::size_t i = 0; i < sums.size(); ++i) {
         const StreamCounts seen = facts.counts.canary.seen_by(facts.rules, book, i);
-        if (book.claim_of(i).per == Per::hour && sums[i] >= 0 && seen.events.raw > 0) {
+        const Per per = book.claim_of(i).per;
+        if (per != Per::request && sums[i] >= 0 && seen.events.raw > 0) {
+            // At least so many clusters had an event, since no share is above 1.
+            const std::int64_t unit = per == Per::cluster ? of_a_cluster : 1;
+            const std::int64_t alone = (seen.events.raw + unit - 1) / unit;
             const Duration within = facts.rules.policy.floor_within;
-            add_failures(streams[i].floor, {{block_of(facts.look.from, within), seen.events.raw}});
+            add_failures(streams[i].floor, {{block_of(facts.look.from, within), alone}});
         }
     }
     for (Stream& stream : streams) {

@@ -13,14 +13,13 @@ std::string unproven(const Rollout& rollout, const Policy& policy) {
         if (finding.outcome == Outcome::pass) continue;
         if (!what.empty()) what += "; ";
         const Per per = finding.bounds.per;
-        const std::string seen = per == Per::hour
-                                     ? text::duration(Duration(finding.bounds.requests))
-                                     : text::number(finding.bounds.requests) + " requests";
         what += finding.criterion + " " +
                 (finding.bounds.proves_upper()
                      ? "proven below " + text::rate(finding.bounds.upper, per) + " only"
                      : "not proven") +
-                ", limit " + text::rate(finding.limit, per) + " (" + seen + ")";
+                ", limit " + text::rate(finding.limit, per) + " (" +
+                text::seen(finding.bounds.requests, per) +
+                (per == Per::cluster ? " counted)" : ")");
     }
     return what.empty() ? "the criteria are not proven yet" : what;
 }

@@ -35,17 +35,6 @@ std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
     return Exceedances{n, n - cumulative[at], n - below, at_bound};
 }
 
-Clusters clusters_of(const std::vector<Repeats>& users) {
-    Clusters all;
-    for (const Repeats& user : users) {
-        if (user.requests > 0 && user.events >= 0 && user.events <= user.requests) {
-            ++all.users;
-            all.events += static_cast<double>(user.events) / static_cast<double>(user.requests);
-        }
-    }
-    return all;
-}
-
 double batch_dispersion(const std::vector<BlockCounts>& blocks) {
     double requests = 0;
     double events = 0;

@@ -23,14 +23,18 @@ std::size_t place_of(const std::vector<Signal>& signals, const Signal& signal) {
 
 }  // namespace
 
-Per per_of(const Criterion& criterion) {
-    return criterion.signal.kind == Signal::Kind::counted ? Per::hour : Per::request;
+Policy without_counts(Policy policy) {
+    std::erase_if(policy.criteria, [](const Criterion& criterion) {
+        return criterion.signal.kind == Signal::Kind::counted;
+    });
+    return policy;
 }
 
-Policy without_counts(Policy policy) {
-    std::erase_if(policy.criteria,
-                  [](const Criterion& criterion) { return per_of(criterion) == Per::hour; });
-    return policy;
+int numbers_of(const Policy& policy, const std::string& metric) {
+    const auto shared = [&](const Criterion& criterion) {
+        return criterion.signal.number == metric && criterion.signal.per == Per::cluster;
+    };
+    return std::any_of(policy.criteria.begin(), policy.criteria.end(), shared) ? 2 : 1;
 }
 
 std::vector<Limit> limits_of(const Policy& policy) {
@@ -39,8 +43,8 @@ std::vector<Limit> limits_of(const Policy& policy) {
     for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
         const Criterion& criterion = policy.criteria[i];
         if (criterion.no_worse_than) continue;
-        const Limit limit{place_of(signals, criterion.signal), criterion.limit, per_of(criterion),
-                          i};
+        const Limit limit{place_of(signals, criterion.signal), criterion.limit,
+                          criterion.signal.per, i};
         const bool said = std::any_of(limits.begin(), limits.end(), [&](const Limit& other) {
             return other.signal == limit.signal && other.p0 == limit.p0;
         });
@@ -57,8 +61,8 @@ std::vector<Claim> claims_of(const Policy& policy, Action then) {
     for (std::size_t i = 0; i < policy.criteria.size(); ++i) {
         const Criterion& criterion = policy.criteria[i];
         if (criterion.then != then) continue;
-        const Claim claim{place_of(signals, criterion.signal), criterion.limit, per_of(criterion),
-                          criterion.no_worse_than, i};
+        const Claim claim{place_of(signals, criterion.signal), criterion.limit,
+                          criterion.signal.per, criterion.no_worse_than, i};
         const bool said = std::any_of(claims.begin(), claims.end(), [&](const Claim& other) {
             return other.signal == claim.signal && other.p0 == claim.p0 &&
                    other.margin == claim.margin;

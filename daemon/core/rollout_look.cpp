@@ -97,10 +97,10 @@ std::string criterion_sentence(const Draft& draft, const Verdict& verdict, const
     const Stream& stream = holds ? ledger.hold.streams[at] : ledger.streams[at];
     const double harm =
         holds ? hold_of_100(policy, verdict.hold_ln_m) : harm_of_100(policy, verdict.ln_m);
-    if (claim.per == Per::hour) {
+    if (claim.per != Per::request) {
         const std::string& number = policy.criteria[claim.criterion].signal.number;
-        return "criterion " + stream_name(policy, at, then) + ": " + text::number(stream.events) +
-               " " + number + " in " + text::duration(Duration(stream.requests)) + " (" +
+        return "criterion " + stream_name(policy, at, then) + ": " +
+               text::of_query(number, stream.requests, stream.events, claim.per) + " (" +
                text::rate(rate_of(stream.requests, stream.events, claim.per), claim.per) +
                ") at this step; limit " + text::rate(claim.p0, claim.per) + ". Harm " +
                text::harm(harm) + " of 100.";

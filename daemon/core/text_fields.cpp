@@ -10,7 +10,7 @@ std::string event_words(const Criterion& criterion) {
     if (criterion.signal.kind == Signal::Kind::slower) {
         return "requests slower than " + duration(criterion.signal.than);
     }
-    if (per_of(criterion) == Per::hour)
+    if (criterion.signal.kind == Signal::Kind::counted)
         return "what the query " + criterion.signal.number + " counts";
     return "failed requests (errors and timeouts)";
 }
@@ -74,7 +74,7 @@ void add_ladder(FieldList& fields, const Policy& policy) {
 std::string criterion_words(const Criterion& criterion) {
     const auto& worse = criterion.no_worse_than;
     const std::string rule = worse ? " no_worse_than baseline, margin " + margin(*worse)
-                                   : " below " + rate(criterion.limit, per_of(criterion));
+                                   : " below " + rate(criterion.limit, criterion.signal.per);
     return criterion.name + ": " + criterion.metric + ", " + event_words(criterion) + rule +
            ", then " + std::string(name(criterion.then));
 }

@@ -70,7 +70,7 @@ std::string ledger_table(const View& view, Action then) {
     for (std::size_t i = 0; i < streams.size(); ++i) {
         const Stream& stream = streams[i];
         const Claim& claim = claims[i / scopes];
-        if (claim.per == Per::hour && i % scopes != 0) continue;
+        if (claim.per != Per::request && i % scopes != 0) continue;
         std::string against = rate(claim.p0, claim.per);
         std::string health = "-";
         if (claim.relative()) {
@@ -84,8 +84,8 @@ std::string ledger_table(const View& view, Action then) {
         }
         table.row(
             {"  " + stream_name(view.policy, i, then),
-             claim.per == Per::hour ? duration(Duration(stream.requests)) : number(stream.requests),
-             number(stream.events), against, decimal(stream.ln_sum(), 4),
+             claim.per == Per::request ? number(stream.requests) : seen(stream.requests, claim.per),
+             events(stream.events, claim.per), against, decimal(stream.ln_sum(), 4),
              effect_words(stream, claim),
              claim.relative() ? "-" : decimal(phi_of(view.policy, stream), 3), health});
     }
@@ -141,10 +141,13 @@ std::string finding_odds(const View& view, const Finding& finding) {
     }
     const auto all = static_cast<double>(
         requests_to_prove(finding.limit, bounds.rate(), view.policy.false_promotion, phi));
-    const double more = std::max(1.0, all - static_cast<double>(bounds.requests));
-    return more < 1e9 ? " About " + number(std::llround(more)) +
-                            " more requests at this rate would prove it."
-                      : "";
+    const bool clusters = bounds.per == Per::cluster;
+    const double had = static_cast<double>(bounds.requests) / (clusters ? of_a_cluster : 1);
+    const double more = std::max(1.0, all - had);
+    return more < 1e9
+               ? " About " + number(std::llround(more)) + (clusters ? " more" : " more requests") +
+                     " at this rate would prove it."
+               : "";
 }
 
 std::string what_it_takes(const View& view) {

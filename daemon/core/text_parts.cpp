@@ -210,16 +210,15 @@ std::string counts_words(const Policy& policy, const Finding& finding) {
             did = " took over " + duration(criterion.signal.than);
         }
     }
-    if (finding.bounds.per == Per::hour) {
-        if (finding.bounds.requests == 0) return "not counted yet";
-        return number(finding.bounds.events) + " " + number_of + " in " +
-               duration(Duration(finding.bounds.requests)) + " (" +
-               rate(finding.bounds.rate(), Per::hour) + ")";
+    const Bounds& bounds = finding.bounds;
+    if (bounds.per != Per::request) {
+        if (bounds.requests == 0) return "not counted yet";
+        return of_query(number_of, bounds.requests, bounds.events, bounds.per) + " (" +
+               rate(bounds.rate(), bounds.per) + ")";
     }
-    if (finding.bounds.requests == 0) return "no request yet";
-    return number(finding.bounds.events) + " of " +
-           counted(finding.bounds.requests, "request", "requests") + did + " (" +
-           share(finding.bounds.rate()) + ")";
+    if (bounds.requests == 0) return "no request yet";
+    return number(bounds.events) + " of " + counted(bounds.requests, "request", "requests") + did +
+           " (" + share(bounds.rate()) + ")";
 }
 
 std::string step_words(const View& view) {

@@ -75,6 +75,14 @@ std::string proof_lines(const Policy& policy) {
     std::string page;
     for (const Limit& limit : limits_of(policy)) {
         const Criterion& criterion = policy.criteria[limit.criterion];
+        if (limit.per == Per::cluster) {
+            page += point(criterion.name + ": " + event_words(criterion) + " proven below " +
+                          share(limit.p0) + " on average. None at all in " +
+                          number(requests(limit.p0, 0)) +
+                          " of what it counts proves it; at half the limit it takes " +
+                          about(requests(limit.p0, limit.p0 / 2)) + ".");
+            continue;
+        }
         if (limit.per == Per::hour) {
             const auto watched = [&](double happening) {
                 return duration(time_to_prove(limit.p0, happening, policy.false_promotion,

@@ -43,10 +43,11 @@ void criterion_rows(Table& table, const View& view, const Criterion& criterion,
     const auto legacy = baseline_rate(view, signal);
     const bool slower = criterion.signal.kind == Signal::Kind::slower;
     const bool seen = total.bounds.requests > 0;
-    if (total.bounds.per == Per::hour) {
-        table.row({"  " + criterion.name, seen ? duration(Duration(total.bounds.requests)) : "-",
-                   seen ? short_rate(rate(total.bounds.rate(), Per::hour)) : "-",
-                   proven_cell(total.bounds), "-", short_rate(rate(total.limit, Per::hour)),
+    const Per per = total.bounds.per;
+    if (per != Per::request) {
+        table.row({"  " + criterion.name, seen ? text::seen(total.bounds.requests, per) : "-",
+                   seen ? short_rate(rate(total.bounds.rate(), per)) : "-",
+                   proven_cell(total.bounds), "-", short_rate(rate(total.limit, per)),
                    proof_word(total.outcome)});
         return;
     }

@@ -153,14 +153,14 @@ std::string share_up(double share) {
 }
 
 std::string rate(double rate, Per per) {
-    if (per == Per::request) return share(rate);
+    if (per != Per::hour) return share(rate);
     if (!std::isfinite(rate)) return "unknown";
     const bool many = rate >= 1000;
     return (many ? number(std::llround(std::min(rate, 1e15))) : print("%.3g", rate)) + " per hour";
 }
 
 std::string rate_up(double rate, Per per) {
-    if (per == Per::request) return share_up(rate);
+    if (per != Per::hour) return share_up(rate);
     if (!std::isfinite(rate) || rate <= 0) return text::rate(rate, per);
     const double unit = std::pow(10.0, std::floor(std::log10(rate)) - 2);
     return text::rate(std::ceil(rate / unit - 1e-7) * unit, per);
@@ -188,6 +188,22 @@ std::string number(std::int64_t n) {
         digits.insert(at, ",");
     }
     return digits;
+}
+
+std::string seen(std::int64_t n, Per per) {
+    if (per == Per::hour) return duration(Duration(n));
+    return per == Per::cluster ? number(n / of_a_cluster) : counted(n, "request", "requests");
+}
+
+std::string of_query(const std::string& number, std::int64_t n, std::int64_t k, Per per) {
+    if (per == Per::hour) return events(k, per) + " " + number + " in " + seen(n, per);
+    return number + " " + events(k, per) + " of " + seen(n, per);
+}
+
+std::string events(std::int64_t k, Per per) {
+    if (per != Per::cluster) return number(k);
+    const double whole = static_cast<double>(k) / of_a_cluster;
+    return whole < 100 ? trimmed(print("%.2f", whole)) : number(std::llround(whole));
 }
 
 std::string harm(double of_100) {

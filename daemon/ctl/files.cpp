@@ -85,7 +85,7 @@ std::string route_note(const Options& options, const Policy& policy) {
 
 Policy policy_of_requests(const Options& options, const Policy& policy) {
     for (const Criterion& criterion : policy.criteria) {
-        if (per_of(criterion) == Per::request) continue;
+        if (criterion.signal.kind != Signal::Kind::counted) continue;
         std::cerr << text::wrap("note: criterion " + escaped(criterion.name) +
                                     " is left out: no history has what its query counted",
                                 paper_of(options).width, 2)

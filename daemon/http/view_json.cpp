@@ -84,16 +84,23 @@ json::array criteria_of(const View& view) {
     json::array criteria;
     for (const Finding& finding : findings_of(view.policy, view.rollout.ledger)) {
         const Bounds& bounds = finding.bounds;
-        const bool hourly = bounds.per == Per::hour;
+        const bool hourly = bounds.per == Per::hour, clusters = bounds.per == Per::cluster;
+        const auto count = [&](std::int64_t n) {
+            return clusters ? json::value(static_cast<double>(n) / of_a_cluster) : json::value(n);
+        };
         criteria.push_back(json::object{
             {"criterion", text_of(finding.criterion)},
             {"segment", text_of(finding.segment)},
             {"outcome", word(finding.outcome)},
             {"limit", number(finding.limit)},
-            {"per", hourly ? "hour" : "request"},
-            {hourly ? "watched_s" : "requests",
-             hourly ? seconds(Duration(bounds.requests)) : json::value(bounds.requests)},
-            {"events", bounds.events},
+            {"per", hourly     ? "hour"
+                    : clusters ? "cluster"
+                               : "request"},
+            {hourly     ? "watched_s"
+             : clusters ? "clusters"
+                        : "requests",
+             hourly ? seconds(Duration(bounds.requests)) : count(bounds.requests)},
+            {"events", count(bounds.events)},
             {"rate", bounds.requests > 0 ? number(bounds.rate()) : json::value(nullptr)},
             {"proven_below", bounds.proves_upper() ? number(bounds.upper) : json::value(nullptr)},
             {"then", text::name(finding.then)},

@@ -147,9 +147,10 @@ private:
         snapshot.run("savepoint canaryd_number");
         try {
             const auto rows = snapshot.run(number.query, TimePoint{}, TimePoint{});
-            if (rows.columns() != 1) {
-                refuse("the query gives " + std::to_string(rows.columns()) +
-                       " columns, not one number");
+            const int wanted = numbers_of(policy_, number.name);
+            if (rows.columns() != wanted) {
+                refuse("the query gives " + std::to_string(rows.columns()) + " columns, not " +
+                       rows::numbers_in_words(wanted));
             }
         } catch (const postgres::Broken&) {
             throw;

@@ -46,12 +46,29 @@ bool give(const Result& rows, int i, const RowReader::Take& take) {
 /// The first and the last ids of ranges, for a statement.
 struct Ends {
     std::vector<std::int64_t> first, last;
-
-    void add(const IdRange& range) {
-        first.push_back(range.lo);
-        last.push_back(range.hi);
-    }
 };
+
+/// Most open ranges are one running row or a gap: those next to each other go in one statement.
+/// Wide ones go alone, by constants that the planner can judge. In order.
+template <class Small, class Wide>
+void in_statements(const std::vector<IdRange>& ranges, const Small& small, const Wide& wide) {
+    constexpr std::uint64_t few = 2000;
+    Ends ends;
+    const auto flush = [&] {
+        if (!ends.first.empty()) small(ends);
+        ends = {};
+    };
+    for (const IdRange& range : ranges) {
+        if (static_cast<std::uint64_t>(range.hi) - static_cast<std::uint64_t>(range.lo) < few) {
+            ends.first.push_back(range.lo);
+            ends.last.push_back(range.hi);
+        } else {
+            flush();
+            wide(range);
+        }
+    }
+    flush();
+}
 
 }  // namespace
 
@@ -70,13 +87,24 @@ std::int64_t PostgresReader::end_id() {
 
 std::vector<IdRange> PostgresReader::taken(const std::vector<IdRange>& ranges) {
     std::vector<IdRange> runs;
-    Ends ends;
-    for (const IdRange& range : ranges) ends.add(range);
-    snapshot_.each(pg::taken(table_), postgres::Params(ends.first, ends.last),
-                   [&](const Result& rows, int row) {
-                       runs.push_back({rows.integer(row, 0), rows.integer(row, 1), {}});
-                       return true;
-                   });
+    const auto add = [&](std::int64_t first, std::int64_t last) {
+        append(runs, {first, last, {}});
+        return true;
+    };
+    in_statements(
+        ranges,
+        [&](const Ends& ends) {
+            snapshot_.each(pg::taken_each(table_), postgres::Params(ends.first, ends.last),
+                           [&](const Result& rows, int row) {
+                               return add(rows.integer(row, 0), rows.integer(row, 0));
+                           });
+        },
+        [&](const IdRange& range) {
+            snapshot_.each(pg::taken(table_), postgres::Params(range.lo, range.hi),
+                           [&](const Result& rows, int row) {
+                               return add(rows.integer(row, 0), rows.integer(row, 1));
+                           });
+        });
     return runs;
 }
 
@@ -87,22 +115,9 @@ void PostgresReader::read(const std::vector<IdRange>& ranges, const Take& take) 
         snapshot_.each(sql, postgres::Params(first, last, rules_.names),
                        [&](const Result& rows, int row) { return more = give(rows, row, take); });
     };
-    Ends small;
-    const auto ask_small = [&] {
-        if (!small.first.empty()) ask(pg::read_each(table_), small.first, small.last);
-        small = {};
-    };
-    for (const IdRange& range : ranges) {
-        // Most are one running row or a gap.
-        constexpr std::uint64_t few = 2000;
-        if (static_cast<std::uint64_t>(range.hi) - static_cast<std::uint64_t>(range.lo) < few) {
-            small.add(range);
-        } else {
-            ask_small();
-            ask(pg::read(table_), range.lo, range.hi);
-        }
-    }
-    ask_small();
+    in_statements(
+        ranges, [&](const Ends& ends) { ask(pg::read_each(table_), ends.first, ends.last); },
+        [&](const IdRange& range) { ask(pg::read(table_), range.lo, range.hi); });
 }
 
 void PostgresReader::read_events(TimePoint from, TimePoint to, const Take& take) {
@@ -130,27 +145,31 @@ std::vector<RowReader::Counted> PostgresReader::count(const WindowAsk& ask, Time
 }
 
 /// Behind a savepoint: what the query does wrong ends neither the snapshot nor its limits.
-std::optional<double> PostgresReader::number(const WindowAsk& ask, std::string& remark) {
-    std::optional<double> number;
+std::vector<std::optional<double>> PostgresReader::numbers(const WindowAsk& ask,
+                                                           std::string& remark) {
+    std::vector<std::optional<double>> numbers;
     snapshot_.run("savepoint canaryd_number");
     try {
         snapshot_.run("set local statement_timeout = 5000");
         const Result rows = snapshot_.run(ask.query, ask.from, ask.to);
-        if (rows.columns() != 1 || rows.size() != 1) {
+        if (rows.columns() != ask.numbers || rows.size() != 1) {
             remark = "the query gave " + std::to_string(rows.size()) + " rows of " +
-                     std::to_string(rows.columns()) + " columns, not one number";
-        } else if (rows.is_null(0, 0)) {
-            remark = "the query gave NULL";
+                     std::to_string(rows.columns()) + " columns, not " +
+                     numbers_in_words(ask.numbers);
         } else {
-            number = rows.real(0, 0);
+            for (int i = 0; i < ask.numbers; ++i) {
+                numbers.push_back(rows.is_null(0, i) ? std::nullopt
+                                                     : std::optional(rows.real(0, i)));
+            }
         }
     } catch (const postgres::Broken&) {
         throw;  // the connection's own troubles are the whole look's
     } catch (const postgres::Error& error) {
+        numbers.clear();
         remark = error.what();
     }
     snapshot_.run("rollback to savepoint canaryd_number");
-    return number;
+    return numbers;
 }
 
 }  // namespace canaryd::rows

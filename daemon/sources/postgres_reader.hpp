@@ -26,7 +26,7 @@ public:
     void read(const std::vector<IdRange>& ranges, const Take& take) override;
     void read_events(TimePoint from, TimePoint to, const Take& take) override;
     std::vector<Counted> count(const WindowAsk& ask, TimePoint hung_before) override;
-    std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
+    std::vector<std::optional<double>> numbers(const WindowAsk& ask, std::string& remark) override;
 
 private:
     postgres::Transaction& snapshot_;

@@ -130,22 +130,33 @@ Table checked(Table table, const Policy& policy, const postgres::Result& columns
     return table;
 }
 
-// Most blocks of ids have no gap, and to count is cheap. In the others a run is where the ids grow
-// with the rows' numbers.
+// Most blocks of ids have no gap, and to count is cheap. In the others a run is from where no row
+// has the id before to where none has the id behind. The ends of the range are constants, which the
+// planner needs: by its guess for unknown ones, a part of the whole table, it would make room
+// first.
 std::string taken(const Table& table) {
     return "with blocks as (select min(id) as first, max(id) as last, count(*) as ids"
-           " from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"
-           " (select id::bigint from " +
-           table.from + " where id >= lo and id <= hi order by id limit " +
+           " from (select id::bigint from " +
+           table.from + " where id >= $1::bigint and id <= $2::bigint order by id limit " +
            std::to_string(most_rows) +
-           ") as rows group by lo, id >> 8)"
+           ") as rows group by id >> 8)"
            " select first, last from blocks where ids = last - first + 1"
-           " union all select min(id), max(id) from (select first, id,"
-           " id - row_number() over (order by id) as run from blocks cross join lateral"
+           " union all select id, last from (select id, starts,"
+           " case when ends then id else lead(id) over (partition by first order by id) end as last"
+           " from (select first, id, coalesce(id - lag(id) over block > 1, true) as starts,"
+           " coalesce(lead(id) over block - id > 1, true) as ends from blocks cross join lateral"
            " (select id::bigint from " +
            table.from +
-           " where id >= first and id <= last offset 0) as rows"
-           " where ids <> last - first + 1) as numbered group by first, run order by 1";
+           " where id >= first and id <= last offset 0) as rows where ids <> last - first + 1"
+           " window block as (partition by first order by id)) as marked where starts or ends)"
+           " as edges where starts order by 1";
+}
+
+// Offset 0 here and below, so that the ranges are looked up by their ids, whoever has them.
+std::string taken_each(const Table& table) {
+    return "select id from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"
+           " (select id::bigint from " +
+           table.from + " where id >= lo and id <= hi offset 0) as rows order by id";
 }
 
 std::string read(const Table& table) {
@@ -154,7 +165,6 @@ std::string read(const Table& table) {
            " order by id";
 }
 
-// Offset 0, so that the ranges are looked up by their ids, whoever has them.
 std::string read_each(const Table& table) {
     return "select " + row_columns(table) +
            " from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"

@@ -55,15 +55,15 @@ struct Request {
     std::string fault;                  // what is not to be believed, with its value
 };
 
-/// A set of windows that a look has to fill: a trigger's, "expect_traffic", or what a criterion per
-/// hour counts.
+/// A set of windows that a look has to fill: a trigger's, "expect_traffic", or what a criterion's
+/// query counts.
 struct WindowAsk {
     std::string trigger;
     TimePoint from, to;
     std::optional<Signal> signal;  // nullopt: requests only
     bool each_segment = false;
-    bool users = false;   // without a signal: different users are counted as well
-    bool number = false;  // `query` gives it; else requests are counted
+    bool users = false;  // without a signal: different users are counted as well
+    int numbers = 0;     // that `query` gives: one, or the sum of shares and their clusters
     std::string query;
     std::string said_as;  // whose number it is, for a remark
 };
@@ -104,8 +104,10 @@ public:
     /// failed and slow. Without a signal all rows, whatever became of them: traffic, and with
     /// ask.users its different users.
     virtual std::vector<Counted> count(const WindowAsk& window, TimePoint hung_before) = 0;
-    /// The query's number; nullopt with a remark when there is none.
-    virtual std::optional<double> number(const WindowAsk& window, std::string& remark) = 0;
+    /// The query's numbers, as many as are asked for, nullopt for NULL; none with a remark when
+    /// there are none.
+    virtual std::vector<std::optional<double>> numbers(const WindowAsk& window,
+                                                       std::string& remark) = 0;
 };
 
 /// The rules of a policy for single rows.
@@ -151,6 +153,8 @@ private:
     TimePoint gate_from_;
 };
 
+/// What a query has to give, in words.
+std::string numbers_in_words(int numbers);
 /// The windows of a look or peek, in the order of the policy's triggers; then the others.
 std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask);
 

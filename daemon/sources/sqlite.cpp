@@ -66,7 +66,7 @@ public:
             rows::SqliteReader reader(*database_, table_, counter_.rules());
             for (const NumberQuery& number : policy_.metrics) {
                 try {
-                    reader.prepared(number.query);
+                    reader.prepared(number.query, numbers_of(policy_, number.name));
                 } catch (const std::exception& error) {
                     throw std::runtime_error("metrics, " + number.name + ": " + error.what());
                 }

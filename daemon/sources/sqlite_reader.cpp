@@ -116,9 +116,10 @@ std::vector<RowReader::Counted> SqliteReader::count(const WindowAsk& ask, TimePo
     return all;
 }
 
-std::optional<double> SqliteReader::number(const WindowAsk& ask, std::string& remark) {
+std::vector<std::optional<double>> SqliteReader::numbers(const WindowAsk& ask,
+                                                         std::string& remark) {
     try {
-        return number_of(ask, remark);
+        return asked(ask);
     } catch (const std::invalid_argument& error) {
         remark = error.what();
     } catch (const sqlite::Error& error) {
@@ -126,46 +127,44 @@ std::optional<double> SqliteReader::number(const WindowAsk& ask, std::string& re
         if (error.interrupted() || error.busy() || error.damaged()) throw;
         remark = error.what();
     }
-    return std::nullopt;
+    return {};
 }
 
-sqlite::Statement SqliteReader::prepared(const std::string& query) {
+sqlite::Statement SqliteReader::prepared(const std::string& query, int numbers) {
     sqlite::Statement statement = database_.prepare(sql::numbered(query));
-    if (!statement.only_reads() || statement.column_count() != 1 ||
+    if (!statement.only_reads() || statement.column_count() != numbers ||
         statement.parameter_count() > 2) {
-        throw std::invalid_argument(
-            "the query must give one column from $1 and $2, and write nothing");
+        throw std::invalid_argument("the query must give " + numbers_in_words(numbers) +
+                                    ", from $1 and $2, and write nothing");
     }
     return statement;
 }
 
-std::optional<double> SqliteReader::number_of(const WindowAsk& ask, std::string& remark) {
-    sqlite::Statement statement = prepared(ask.query);
+std::vector<std::optional<double>> SqliteReader::asked(const WindowAsk& ask) {
+    sqlite::Statement statement = prepared(ask.query, ask.numbers);
     if (statement.parameter_count() > 0) statement.bind(1, ask.from);
     if (statement.parameter_count() > 1) statement.bind(2, ask.to);
-    if (!statement.step()) {
-        remark = "the query gave no row";
-        return std::nullopt;
+    if (!statement.step()) throw std::invalid_argument("the query gave no row");
+    std::vector<std::optional<double>> numbers;
+    for (int i = 0; i < ask.numbers; ++i) {
+        const Cell value = cell(statement, i);
+        switch (value.kind) {
+            case Cell::Kind::null:
+                numbers.emplace_back();
+                break;
+            case Cell::Kind::text:
+                throw std::invalid_argument("the query gave the text \"" +
+                                            escaped(value.text.substr(0, 40)) + "\"");
+            case Cell::Kind::integer:
+                numbers.emplace_back(static_cast<double>(value.integer));
+                break;
+            case Cell::Kind::real:
+                numbers.emplace_back(value.real);
+                break;
+        }
     }
-    const Cell value = cell(statement, 0);
-    switch (value.kind) {
-        case Cell::Kind::null:
-            remark = "the query gave NULL";
-            return std::nullopt;
-        case Cell::Kind::text:
-            remark = "the query gave the text \"" + escaped(value.text.substr(0, 40)) + "\"";
-            return std::nullopt;
-        case Cell::Kind::integer:
-        case Cell::Kind::real:
-            break;
-    }
-    const double number =
-        value.kind == Cell::Kind::integer ? static_cast<double>(value.integer) : value.real;
-    if (statement.step()) {
-        remark = "the query gave more than one row";
-        return std::nullopt;
-    }
-    return number;
+    if (statement.step()) throw std::invalid_argument("the query gave more than one row");
+    return numbers;
 }
 
 void SqliteReader::bind_names(sqlite::Statement& statement, int first) const {

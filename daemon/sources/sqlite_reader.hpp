@@ -24,12 +24,13 @@ public:
     void read(const std::vector<IdRange>& ranges, const Take& take) override;
     void read_events(TimePoint from, TimePoint to, const Take& take) override;
     std::vector<Counted> count(const WindowAsk& ask, TimePoint hung_before) override;
-    std::optional<double> number(const WindowAsk& ask, std::string& remark) override;
+    std::vector<std::optional<double>> numbers(const WindowAsk& ask, std::string& remark) override;
     /// A query of the policy's `metrics`. Throws when the file cannot answer it, whatever its rows.
-    sqlite::Statement prepared(const std::string& query);
+    sqlite::Statement prepared(const std::string& query, int numbers);
 
 private:
-    std::optional<double> number_of(const WindowAsk& ask, std::string& remark);
+    /// Throws std::invalid_argument when there are no numbers.
+    std::vector<std::optional<double>> asked(const WindowAsk& ask);
     void bind_names(sqlite::Statement& statement, int first) const;
 
     sqlite::Database& database_;

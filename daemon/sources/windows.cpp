@@ -24,6 +24,22 @@ const std::string& query_of(const Policy& policy, const std::string& metric) {
     return found == policy.metrics.end() ? none : found->query;
 }
 
+/// Puts a query's numbers into its window; or what is wrong with them.
+std::string fill(Window& window, const std::vector<std::optional<double>>& numbers) {
+    std::optional<double> value = numbers.front();
+    if (numbers.size() > 1) {
+        const double clusters = numbers.back().value_or(-1);
+        if (!(clusters >= 0) || clusters != std::floor(clusters) || clusters > 9e15)
+            return "its second number is not how many they are";
+        window.requests = static_cast<std::int64_t>(clusters);
+        if (!value && window.requests == 0) value = 0;  // the sum of nothing
+    }
+    if (!value) return "the query gave NULL";
+    if (!std::isfinite(*value)) return "it is not a finite number";
+    window.value = value;
+    return {};
+}
+
 Window empty_window(const WindowAsk& ask, Population who, const std::string& segment) {
     Window window;
     window.trigger = ask.trigger;
@@ -74,6 +90,10 @@ void count_into(Look& look, const WindowAsk& ask, Population who, const std::str
 
 }  // namespace
 
+std::string numbers_in_words(int numbers) {
+    return numbers == 1 ? "one number" : "two numbers, the sum of the shares and how many they are";
+}
+
 std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
     std::vector<WindowAsk> windows;
     for (const Trigger& trigger : policy.triggers) {
@@ -91,11 +111,11 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
                 window.users = true;
                 break;
             case Trigger::Kind::number:
+                window.numbers = 1;
                 window.query = query_of(policy, trigger.metric);
                 window.said_as = "trigger " + trigger.name;
                 break;
         }
-        window.number = trigger.kind == Trigger::Kind::number;
         windows.push_back(std::move(window));
     }
     if (ask.peek) return windows;
@@ -107,7 +127,7 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
         window.trigger = count_window(signal.number);
         window.from = ask.from;
         window.to = ask.to;
-        window.number = true;
+        window.numbers = numbers_of(policy, signal.number);
         window.query = query_of(policy, signal.number);
         window.said_as = window.trigger;
         windows.push_back(std::move(window));
@@ -118,14 +138,11 @@ std::vector<WindowAsk> windows_of(const Policy& policy, const Ask& ask) {
 void Counter::fill_windows(const Ask& ask, RowReader& reader, Look& look) const {
     Answers answers(reader, rules_.hung_after);
     for (const WindowAsk& asked : windows_of(policy_, ask)) {
-        if (asked.number) {
+        if (asked.numbers > 0) {
             Window window = empty_window(asked, Population::canary, "");
             std::string remark;
-            window.value = reader.number(asked, remark);
-            if (window.value && !std::isfinite(*window.value)) {
-                window.value.reset();
-                remark = "it is not a finite number";
-            }
+            const auto numbers = reader.numbers(asked, remark);
+            if (!numbers.empty()) remark = fill(window, numbers);
             if (!window.value) look.remarks.push_back(asked.said_as + " has no number: " + remark);
             look.windows.push_back(std::move(window));
             continue;

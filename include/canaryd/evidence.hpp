@@ -1,6 +1,6 @@
 // Counts in, evidence out. Formulas: analysis sections 1-3, 6, 7.1-7.3, 8.1, 8.2, 10 of the
-// design's statistics, and 5; each function names its own and where it comes from. Buckets,
-// clusters and dispersion (4, 7.4): other_counts.hpp. A number in brackets, as (7.3), names the
+// design's statistics, 5, and 7.4's clusters; each function names its own and where it comes from.
+// Buckets and dispersion (4, 7.4): other_counts.hpp. A number in brackets, as (7.3), names the
 // same rule in all files.
 //
 // Pure functions on values; any thread. Logs are natural. Requests, failures and users are whole
@@ -70,10 +70,10 @@ struct Window {
     std::int64_t failures = 0;  // requests with the trigger's signal
     // Different users among the failures, a request without a user one; user_share: users seen.
     std::int64_t users = 0;
-    std::optional<double> value;  // a query's number
+    std::optional<double> value;  // a query's number; where it gives clusters they are `requests`
 };
-/// The name of the window with the events of a look that a query of `metrics` counts, for criteria.
-/// No trigger's name has a '/'.
+/// The name of the window with what a query of `metrics` counts in a look, for criteria. No
+/// trigger's name has a '/'.
 std::string count_window(const std::string& number);
 
 /// One closed interval [from, to) of counts. `error` set: no evidence at all.
@@ -100,8 +100,11 @@ inline constexpr std::size_t promote_grid_size = 9;
 /// have rates of their own: by the means of products, only their average has to be at most p0.
 double log_evidence(double n, double k, double p0, double delta);
 /// Per hour: l(delta) = k delta - lambda0 T expm1(delta)   (section 5), with T = n milliseconds and
-/// lambda0 = p0 events an hour. The probability ratio of Wald 1945 for Poisson counts. Everything
-/// else that follows is the same for both, so the functions take what a limit is per.
+/// lambda0 = p0 events an hour. The probability ratio of Wald 1945 for Poisson counts.
+/// Per cluster: T1 of n clusters and the sum k of their shares of events, both in millionths (7.4):
+/// a^z <= 1 + z (a - 1) for z in [0, 1] (Waudby-Smith & Ramdas 2024), so that a share may stand for
+/// a yes or no, and clusters be as one however the requests in them depend on each other.
+/// Everything else that follows is the same, so the functions take what a limit is per.
 ///
 /// Static mixture over delta > 0, uniform weights: evidence that the rate is above p0 (section 2;
 /// mixtures of ratios instead of one alternative: Robbins 1970).
@@ -145,7 +148,7 @@ double log_add_exp(double a, double b);
 /// limits that the tests reject, which is a time-uniform confidence sequence (Howard, Ramdas,
 /// McAuliffe & Sekhon 2021).
 struct Bounds {
-    std::int64_t requests = 0;  // or milliseconds
+    std::int64_t requests = 0;  // or what else the limit is per
     std::int64_t events = 0;
     double lower = 0;  // LCB: 0 if nothing is proven
     double upper = 1;  // UCB: "proven below"; 1, per hour infinity, if nothing is proven
@@ -166,7 +169,8 @@ public:
     [[nodiscard]] Grid evidence(double n, double k) const;
 
 private:
-    Grid per_one_;  // log1p(p0 expm1(delta_j)), or lambda0 expm1(delta_j)
+    Grid per_one_;    // log1p(p0 expm1(delta_j)), or lambda0 expm1(delta_j)
+    Grid per_event_;  // delta_j
 };
 
 /// T2 over the whole breach grid (section 3); all 0 where a population has no request.
@@ -191,8 +195,8 @@ void add_look(Grid& ln_r, double ln_mass, const Grid& l);
 
 /// A stream's share v of the mass, as ln (v / J): every active claim has an equal share, half of it
 /// is the total's, the other half is shared by the segments; without segments the total has all
-/// (6.2); a claim per hour has no segments. Averages of e-values are e-values, however they depend
-/// on each other (Vovk & Wang 2021).
+/// (6.2); a claim on a query has no segments. Averages of e-values are e-values, however they
+/// depend on each other (Vovk & Wang 2021).
 struct Shares {
     double ln_total = 0;
     double ln_segment = 0;
@@ -220,7 +224,7 @@ struct Stream {
                                  // requests and a plain rate not above the limit (7.3)
     Grid guard;                  // G_j of the baseline in this scope and limit (7.2), starts at 0
     std::int64_t requests = 0;   // raw, since the phase's warm-up: the gate's n (8.1), or n_c (3);
-                                 // milliseconds where the limit is per hour
+                                 // or what else the limit is per
     std::int64_t events = 0;     // raw: the gate's k; relative: x, a user's first in its block
     std::int64_t sum_e = 0;      // bursts of the phase; total scope only
     std::int64_t sum_e2 = 0;
@@ -233,7 +237,7 @@ struct Stream {
 /// A look collected while an alarm waits for its confirmation (7.3).
 struct Waited {
     Duration dt{0};
-    std::int64_t requests = 0;  // milliseconds where the limit is per hour
+    std::int64_t requests = 0;  // or what else the limit is per
     std::int64_t events = 0;
 };
 struct Waiting {

@@ -1,6 +1,6 @@
-// Counts that are not "requests of known users": buckets of a histogram, users as clusters, and the
-// tempering that stands in for users where a source knows none. Formulas: analysis 4 and 7.4 of the
-// design's statistics.
+// Counts that are not "requests of known users": buckets of a histogram, and the tempering that
+// stands in for users where a source knows none. Formulas: analysis 4 and 7.4 of the design's
+// statistics.
 //
 // Pure functions on values; any thread. What they give goes through evidence.hpp like any count.
 #pragma once
@@ -28,22 +28,6 @@ struct Exceedances {
 /// most L where at most 5 % are slower than L.
 std::optional<Exceedances> exceedances(const std::vector<double>& bounds,
                                        const std::vector<std::int64_t>& cumulative, double limit);
-
-/// One user's (or session's) requests in an interval.
-struct Repeats {
-    std::int64_t events = 0;
-    std::int64_t requests = 0;
-};
-/// Users as clusters, the exact form of 7.4: n = users, k = sum of each one's share of events. T1
-/// and T2 hold for them however a user's requests depend on each other, and the limit then is one
-/// on the rate averaged over users. That a share in [0, 1] may stand for a yes or no is the
-/// convexity a^z <= 1 + z (a - 1) of bounded variables (Waudby-Smith & Ramdas 2024).
-struct Clusters {
-    std::int64_t users = 0;
-    double events = 0;
-};
-/// Users without a request, or with more events than requests, are left out.
-Clusters clusters_of(const std::vector<Repeats>& users);
 
 /// One block of history.
 struct BlockCounts {

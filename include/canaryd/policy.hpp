@@ -30,15 +30,24 @@ inline constexpr Weight everybody{10'000};
 /// What a trigger does when it fires, weakest first.
 enum class Action { warn, hold, rollback };
 
+/// What a limit's events are counted against: requests, hours, or clusters, which are whatever a
+/// query counts, such as sessions, each with its share of events from 0 to 1 (analysis 7.4). Where
+/// requests are whole numbers, hours are whole milliseconds, and clusters and the sum of their
+/// shares whole millionths. Limits and rates are per hour, else shares.
+enum class Per { request, hour, cluster };
+inline constexpr std::int64_t of_a_cluster = 1'000'000;
+
 /// What is counted as an event. Of requests: failed ones (error or timeout), or those slower than a
 /// duration (a timeout is slow whatever its duration). `latency_p95 below 2s` is the event
 /// "slower than 2s" with a limit of 5 %: no quantile is ever estimated (analysis 4). Or what a
-/// query of `metrics` counts in a time, such as crashes: the canary's alone, in total (analysis 5).
+/// query of `metrics` counts in a time, such as crashes, or in its clusters: the canary's alone, in
+/// total (analysis 5, 7.4).
 struct Signal {
     enum class Kind { failed, slower, counted };
     Kind kind = Kind::failed;
     Duration than{0};
-    std::string number{};  // counted: the query's name
+    std::string number{};    // counted: the query's name
+    Per per = Per::request;  // counted: hour or cluster
     friend auto operator<=>(const Signal&, const Signal&) = default;
 };
 
@@ -195,11 +204,7 @@ struct Policy {
     }
 };
 
-/// What a limit's events are counted against: requests, or hours. Hours are counted as whole
-/// milliseconds where requests would be, limits and rates are per hour.
-enum class Per { request, hour };
-Per per_of(const Criterion& criterion);
-/// Without the criteria per hour: of the past nobody knows what their queries counted then.
+/// Without the criteria on queries: of the past nobody knows what they counted then.
 Policy without_counts(Policy policy);
 
 /// A distinct (signal, limit): `error_rate below 1%` and `success_rate above 99%` are one.
@@ -223,12 +228,15 @@ struct Claim {
 
 /// The distinct signals of the criteria, in the policy's order: Tally::events follow it.
 std::vector<Signal> signals_of(const Policy& policy);
+/// How many numbers this query of `metrics` gives: one, or where a criterion limits its share two,
+/// the sum of the clusters' shares and how many clusters they are.
+int numbers_of(const Policy& policy, const std::string& metric);
 /// The distinct limits in the policy's order, whatever they do when broken: each has to be proven
 /// to advance (analysis 8.1).
 std::vector<Limit> limits_of(const Policy& policy);
 /// The distinct claims of the criteria with this `then` (rollback or hold), in the policy's order.
 /// A ledger's streams follow it, each claim with the total first and then the segments (6.2); of a
-/// claim per hour those of the segments stay empty.
+/// claim on a query those of the segments stay empty.
 std::vector<Claim> claims_of(const Policy& policy, Action then);
 /// Bakes of all steps but the last, plus the soak: the horizon H of the ledger (analysis 1).
 Duration horizon_of(const Policy& policy);

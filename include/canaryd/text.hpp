@@ -22,7 +22,11 @@ std::string share(double share);                 // "0.38 %"; two significant di
 std::string share_up(double share);              // rounded up: "proven below" stays true
 std::string rate(double rate, Per per);          // a share, or "2 per hour"
 std::string rate_up(double rate, Per per);
-std::string number(std::int64_t n);                    // "35,400"
+std::string number(std::int64_t n);           // "35,400"
+std::string seen(std::int64_t n, Per per);    // "35,400 requests", "2d 4h", "1,200"
+std::string events(std::int64_t k, Per per);  // "12"; of clusters "3.25"
+/// What a query of `metrics` counted: "3 crashes in 2d 4h", "failed_sessions 3.25 of 1,200".
+std::string of_query(const std::string& number, std::int64_t n, std::int64_t k, Per per);
 std::string margin(const Margin& margin);              // "x1.2 + 0.1 pp"
 std::string dispersion(const Dispersion& dispersion);  // "{limits: 2.9, comparisons: 1.2}"
 std::string harm(double of_100);           // "0.4", "104"; rounded down: 99.97 is no 100

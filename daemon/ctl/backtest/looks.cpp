@@ -120,7 +120,7 @@ void Looks::add_first(Look& look, const Ask& ask, const Played& played) {
 
 void Looks::fill_windows(Look& look, const Ask& ask) const {
     for (const rows::WindowAsk& asked : rows::windows_of(policy_, ask)) {
-        if (asked.number) continue;  // a query is not part of the records
+        if (asked.numbers > 0) continue;  // a query is not part of the records
         std::size_t signal = signals_.size();
         if (asked.signal) {
             signal = static_cast<std::size_t>(
