@@ -696,6 +696,78 @@ TEST_SUITE("evidence") {
         }
     }
 
+    TEST_CASE("what fails on both sides is no evidence of what a query counts") {
+        const auto after = [](std::int64_t old_errors, bool hold_on_outage) {
+            Policy policy = in_sessions();
+            policy.hold_on_shared_outage = hold_on_outage;
+            Watch watch(policy);
+            watch.phase(true);
+            watch.healthy(3);
+            for (int i = 0; i < 6 && !watch.ledger.latched; ++i) {
+                Look look = watch.look(300, 3, old_errors);
+                look.windows = watch.query_look(20, 50).windows;
+                watch.judge(look);
+            }
+            return watch;
+        };
+        CHECK(after(9, true).ledger.latched);
+        CHECK(stream_name(after(9, true).policy, after(9, true).last.suspect) == "sessions");
+        const Watch outage = after(1'350, true);
+        CHECK_FALSE(outage.ledger.latched);
+        CHECK_FALSE(outage.ledger.waiting);
+        CHECK(after(1'350, false).ledger.latched);
+    }
+
+    TEST_CASE("clusters are tempered, confirmed and held as requests are") {
+        Policy policy = in_sessions();
+        policy.warm_up = Duration{0};
+        policy.dispersion.limits = 2.5;
+        Watch tempered(policy);
+        tempered.phase(true);
+        tempered.query(1, 13.25, 400);
+        CHECK(tempered.ledger.streams[query_stream].ln_r[4] ==
+              doctest::Approx(std::log(phase_start_share) + std::log(0.5) - std::log(10) +
+                              log_evidence(400, 13.25, 0.01, breach_grid[4]) / 2.5));
+
+        // At 100 % an alarm waits, and looks without a session say nothing.
+        const auto confirmed = [](double later) {
+            Watch watch(in_sessions());
+            watch.phase(false);
+            watch.query(2, 0, 50);
+            watch.query(1, 20, 50);
+            REQUIRE(watch.ledger.waiting);
+            CHECK(watch.ledger.waiting->stream == query_stream);
+            for (int i = 0; i < 5; ++i) {
+                watch.query(1, 0, 0);
+                CHECK(watch.ledger.waiting);
+            }
+            watch.query(1, later, 50);
+            CHECK(watch.ledger.waiting);
+            watch.query(1, later, 50);
+            return watch;
+        };
+        CHECK(confirmed(10).ledger.latched);
+        CHECK(confirmed(0.25).ledger.failed_confirmation);
+
+        Policy holding = in_sessions();
+        holding.criteria[1].then = Action::hold;
+        Watch held(holding);
+        held.phase(true);
+        held.query(2, 0, 50);
+        held.query(1, 20, 50);
+        CHECK(held.ledger.hold.acted);
+        CHECK_FALSE(held.ledger.latched);
+    }
+
+    TEST_CASE("one literal in a query proves no more than there may be") {
+        Watch watch(in_sessions());
+        watch.phase(true);
+        for (int i = 0; i < 1'500; ++i) watch.query(1, 0, 10'000'000);
+        const Bounds bounds = queried_of(watch).bounds;
+        CHECK(bounds.requests > 8'000'000'000'000'000);
+        CHECK(bounds.requests <= std::int64_t{1} << 53);
+    }
+
     TEST_CASE(
         "sessions at their limit hardly ever roll back, however their requests hang together") {
         // In half of the rollouts a session that fails does so whole, in the others by a quarter.

@@ -429,6 +429,15 @@ def doctor_names_what_a_policys_queries_lack(world):
             path.write_text(SHOP.replace(was, instead))
             ill = on(database, "doctor", "--policy", path, user="canaryd")
             expect(ill.code == 1 and why in ill.flat, why, ill)
+        shared = SHOP.replace("below: 1%}]", "below: 1%}, {metric: lost, below: 2%}]").replace(
+            "notify:", "  lost: {query: 'select count(*), count(*) from letters where at >= $1 "
+            "and at < $2'}\nnotify:")
+        path.write_text(shared)
+        page = on(database, "doctor", "--policy", path, user="canaryd")
+        expect(page.code == 0 and "and 2 numbers" in page.flat, "a share has two columns", page)
+        path.write_text(shared.replace("count(*), count(*)", "count(*)"))
+        ill = on(database, "doctor", "--policy", path, user="canaryd")
+        expect(ill.code == 1 and "metrics, lost: " in ill.flat, "and not one", ill)
         path.write_text(SHOP.replace("name: shop-v2", f"name: {NAME}"))
         page = on(database, "doctor", "--policy", path, user="canaryd")
         expect("on_canary" not in page.flat, "the one of get_webhook_route()", page)

@@ -371,7 +371,7 @@ TEST_SUITE("postgres-source") {
             CHECK(wanted.size() == ids);
             CHECK(found == wanted);
         };
-        // Small ones together, wide ones alone, touching, and in any order of sizes.
+        // Several together, of any size and touching, and one alone.
         check({{-600, -1, {}}, {1, 200, {}}, {201, 300, {}}, {900, 1100, {}}, {1536, 1700, {}}},
               1'096);
         check({{-700, 12'000, {}}}, 8'080);

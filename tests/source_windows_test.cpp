@@ -199,6 +199,7 @@ TEST_SUITE("source") {
             CHECK_FALSE(bad.value);
             CHECK_MESSAGE(remark == "metrics/sessions has no number: " + why, remark);
         };
+        CHECK(seen("select null, null").first.value == 0);
         refused("select null, 3", "the query gave NULL");
         refused("select 9e999, 3", "it is not a finite number");
         refused("select 1, null", "its second number is not how many they are");

@@ -7,9 +7,6 @@ namespace canaryd {
 
 namespace {
 
-/// From here on a double no longer holds every whole number.
-constexpr std::int64_t most_events = std::int64_t{1} << 53;
-
 /// False for a number that is no count, or a sum that would not be exact.
 bool add(std::int64_t& sum, std::int64_t more) {
     if (more < 0 || more > most_events - sum) {
@@ -82,7 +79,7 @@ std::optional<StreamCounts> queried(const Window& window, Per per, Duration watc
         const auto events = static_cast<std::int64_t>(k);
         return StreamCounts{{watched.count(), watched.count()}, {events, events, events, events}};
     }
-    constexpr std::int64_t most_clusters = most_events / of_a_cluster;
+    constexpr std::int64_t most_clusters = 10'000'000;
     const std::int64_t n = window.requests;
     if (n < 0 || n > most_clusters || !(k >= 0) || k > static_cast<double>(n)) {
         return std::nullopt;

@@ -10,6 +10,9 @@
 
 namespace canaryd {
 
+/// From here on a double no longer holds every whole number.
+inline constexpr std::int64_t most_events = std::int64_t{1} << 53;
+
 struct Events {
     std::int64_t counted = 0;      // a user's first in its block, late ones too: harm
     std::int64_t raw = 0;          // every one, late ones too: health

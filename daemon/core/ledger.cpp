@@ -38,7 +38,8 @@ std::vector<LimitTest> tests_of(const Book& book) {
     return tests;
 }
 
-/// Moves every G (7.2); for each stream, whether a shared outage is on for it.
+/// Moves every G (7.2); for each stream, whether a shared outage is on for it. Those of queries,
+/// which count the canary's alone, are not known yet.
 std::vector<char> move_guards(const Facts& facts, const Book& book,
                               const std::vector<LimitTest>& tests, std::vector<Stream>& streams) {
     std::vector<char> own(streams.size(), false);
@@ -148,6 +149,8 @@ void move_gate(const Facts& facts, const Book& book, std::vector<Stream>& stream
         }
         const StreamCounts seen = counts.canary.seen_by(facts.rules, book, i);
         if (book.claim_of(i).per != Per::request) {
+            // One literal in a query could be the most that there may be, at each look.
+            if (seen.requests.all > most_events - stream.requests) continue;
             // Each event, or cluster, stands alone.
             stream.requests += seen.requests.all;
             stream.events += seen.events.raw;
@@ -222,20 +225,33 @@ void move_floors(const Facts& facts, const Book& book, const std::vector<double>
     }
 }
 
-Applied apply_to(const Facts& facts, const Book& book, double& ln_c, std::vector<Stream>& streams) {
-    Applied applied;
-    if (streams.empty()) {
-        return applied;
+/// Whether a shared outage is on for all requests together, by any limit.
+bool outage_on(const Book& book, const std::vector<char>& guarded) {
+    for (std::size_t i = 0; i < guarded.size(); i += book.scopes) {
+        if (guarded[i]) return true;
     }
-    const std::vector<LimitTest> tests = tests_of(book);
-    applied.guarded = move_guards(facts, book, tests, streams);
+    return false;
+}
+
+/// What fails on both sides need not be the canary's doing where a query counts it, either. Own
+/// derivation, as 7.2: it only ever lowers evidence.
+void guard_queries(const Book& book, std::vector<char>& guarded) {
+    for (std::size_t i = 0; i < guarded.size(); ++i) {
+        if (book.claim_of(i).per != Per::request && book.counts(i)) guarded[i] = true;
+    }
+}
+
+void apply_to(const Facts& facts, const Book& book, const std::vector<LimitTest>& tests,
+              double& ln_c, std::vector<Stream>& streams, Applied& applied) {
+    if (streams.empty()) {
+        return;
+    }
     move_evidence(facts, book, tests, applied.guarded, ln_c, streams);
     if (!facts.warming) {
         move_gate(facts, book, streams);
     }
     applied.sums = sums_of(streams);
     move_floors(facts, book, applied.sums, streams);
-    return applied;
 }
 
 }  // namespace
@@ -257,8 +273,17 @@ BothApplied apply_look(const Rules& rules, const Look& look, const Counts& count
                       next.baseline_share,
                       look.canary_complete && look.baseline_complete};
     BothApplied applied;
-    applied.rollback = apply_to(facts, rules.rollback, next.ln_c, next.streams);
-    applied.hold = apply_to(facts, rules.hold, next.hold.ln_c, next.hold.streams);
+    const std::vector<LimitTest> tests = tests_of(rules.rollback);
+    const std::vector<LimitTest> tests_of_hold = tests_of(rules.hold);
+    applied.rollback.guarded = move_guards(facts, rules.rollback, tests, next.streams);
+    applied.hold.guarded = move_guards(facts, rules.hold, tests_of_hold, next.hold.streams);
+    if (outage_on(rules.rollback, applied.rollback.guarded) ||
+        outage_on(rules.hold, applied.hold.guarded)) {
+        guard_queries(rules.rollback, applied.rollback.guarded);
+        guard_queries(rules.hold, applied.hold.guarded);
+    }
+    apply_to(facts, rules.rollback, tests, next.ln_c, next.streams, applied.rollback);
+    apply_to(facts, rules.hold, tests_of_hold, next.hold.ln_c, next.hold.streams, applied.hold);
     next.phase_fresh = false;
     return applied;
 }

@@ -152,14 +152,17 @@ std::string without_parameters(const std::string& query) {
 }
 
 Findings check_policy_number(postgres::Database& database, const Login& login,
-                             const NumberQuery& number, std::vector<std::string>& tables) {
+                             const NumberQuery& number, int wanted,
+                             std::vector<std::string>& tables) {
     const std::string what = "metrics, " + number.name;
     return understood(what, [&] {
-        TrialView view(database, "(" + without_parameters(number.query) + "\n) as number");
+        // A view's columns need names of their own.
+        TrialView view(database, "(" + without_parameters(number.query) + "\n) as number (a" +
+                                     (wanted > 1 ? ", b)" : ")"));
         Findings all = lacking(view, login, what, tables);
-        if (view.width() != 1) {
+        if (view.width() != wanted) {
             all.push_back(bad_policy(what + ": the query gives " + std::to_string(view.width()) +
-                                     " columns, not one number"));
+                                     " columns, not " + rows::numbers_in_words(wanted)));
         }
         return all;
     });
@@ -199,7 +202,7 @@ Findings check_policy(postgres::Database& database, const Login& login, const Po
     };
     add(check_policy_source(database, login, policy, tables));
     for (const NumberQuery& number : policy.metrics) {
-        add(check_policy_number(database, login, number, tables));
+        add(check_policy_number(database, login, number, numbers_of(policy, number.name), tables));
     }
     std::erase_if(tables, [](const std::string& table) {
         return std::find(plan_tables.begin(), plan_tables.end(), table) != plan_tables.end();

@@ -86,7 +86,7 @@ json::array criteria_of(const View& view) {
         const Bounds& bounds = finding.bounds;
         const bool hourly = bounds.per == Per::hour, clusters = bounds.per == Per::cluster;
         const auto count = [&](std::int64_t n) {
-            return clusters ? json::value(static_cast<double>(n) / of_a_cluster) : json::value(n);
+            return number(static_cast<double>(n) / (clusters ? of_a_cluster : 1));
         };
         criteria.push_back(json::object{
             {"criterion", text_of(finding.criterion)},

@@ -43,32 +43,17 @@ bool give(const Result& rows, int i, const RowReader::Take& take) {
     return take(row);
 }
 
-/// The first and the last ids of ranges, for a statement.
+/// The first and the last ids of ranges, for one statement.
 struct Ends {
     std::vector<std::int64_t> first, last;
-};
 
-/// Most open ranges are one running row or a gap: those next to each other go in one statement.
-/// Wide ones go alone, by constants that the planner can judge. In order.
-template <class Small, class Wide>
-void in_statements(const std::vector<IdRange>& ranges, const Small& small, const Wide& wide) {
-    constexpr std::uint64_t few = 2000;
-    Ends ends;
-    const auto flush = [&] {
-        if (!ends.first.empty()) small(ends);
-        ends = {};
-    };
-    for (const IdRange& range : ranges) {
-        if (static_cast<std::uint64_t>(range.hi) - static_cast<std::uint64_t>(range.lo) < few) {
-            ends.first.push_back(range.lo);
-            ends.last.push_back(range.hi);
-        } else {
-            flush();
-            wide(range);
+    explicit Ends(const std::vector<IdRange>& ranges) {
+        for (const IdRange& range : ranges) {
+            first.push_back(range.lo);
+            last.push_back(range.hi);
         }
     }
-    flush();
-}
+};
 
 }  // namespace
 
@@ -85,39 +70,37 @@ std::int64_t PostgresReader::end_id() {
     return last == std::numeric_limits<std::int64_t>::max() ? last : last + 1;
 }
 
+// One range, such as the end of the table, goes by constants, which the planner can judge. Several
+// are open ones, mostly a running row or a gap, and go in one statement, however many they are.
 std::vector<IdRange> PostgresReader::taken(const std::vector<IdRange>& ranges) {
     std::vector<IdRange> runs;
-    const auto add = [&](std::int64_t first, std::int64_t last) {
-        append(runs, {first, last, {}});
-        return true;
-    };
-    in_statements(
-        ranges,
-        [&](const Ends& ends) {
-            snapshot_.each(pg::taken_each(table_), postgres::Params(ends.first, ends.last),
-                           [&](const Result& rows, int row) {
-                               return add(rows.integer(row, 0), rows.integer(row, 0));
-                           });
-        },
-        [&](const IdRange& range) {
-            snapshot_.each(pg::taken(table_), postgres::Params(range.lo, range.hi),
-                           [&](const Result& rows, int row) {
-                               return add(rows.integer(row, 0), rows.integer(row, 1));
-                           });
-        });
+    if (ranges.size() == 1) {
+        snapshot_.each(pg::taken(table_), postgres::Params(ranges[0].lo, ranges[0].hi),
+                       [&](const Result& rows, int row) {
+                           append(runs, {rows.integer(row, 0), rows.integer(row, 1), {}});
+                           return true;
+                       });
+        return runs;
+    }
+    const Ends ends(ranges);
+    snapshot_.each(pg::taken_each(table_), postgres::Params(ends.first, ends.last),
+                   [&](const Result& rows, int row) {
+                       append(runs, {rows.integer(row, 0), rows.integer(row, 0), {}});
+                       return true;
+                   });
     return runs;
 }
 
 void PostgresReader::read(const std::vector<IdRange>& ranges, const Take& take) {
-    bool more = true;
-    const auto ask = [&](const std::string& sql, const auto& first, const auto& last) {
-        if (!more) return;
-        snapshot_.each(sql, postgres::Params(first, last, rules_.names),
-                       [&](const Result& rows, int row) { return more = give(rows, row, take); });
-    };
-    in_statements(
-        ranges, [&](const Ends& ends) { ask(pg::read_each(table_), ends.first, ends.last); },
-        [&](const IdRange& range) { ask(pg::read(table_), range.lo, range.hi); });
+    const auto give_each = [&](const Result& rows, int row) { return give(rows, row, take); };
+    if (ranges.size() == 1) {
+        snapshot_.each(pg::read(table_), postgres::Params(ranges[0].lo, ranges[0].hi, rules_.names),
+                       give_each);
+        return;
+    }
+    const Ends ends(ranges);
+    snapshot_.each(pg::read_each(table_), postgres::Params(ends.first, ends.last, rules_.names),
+                   give_each);
 }
 
 void PostgresReader::read_events(TimePoint from, TimePoint to, const Take& take) {

@@ -152,11 +152,11 @@ std::string taken(const Table& table) {
            " as edges where starts order by 1";
 }
 
-// Offset 0 here and below, so that the ranges are looked up by their ids, whoever has them.
 std::string taken_each(const Table& table) {
     return "select id from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"
            " (select id::bigint from " +
-           table.from + " where id >= lo and id <= hi offset 0) as rows order by id";
+           table.from + " where id >= lo and id <= hi order by id limit " +
+           std::to_string(most_rows) + ") as rows order by id";
 }
 
 std::string read(const Table& table) {
@@ -165,6 +165,7 @@ std::string read(const Table& table) {
            " order by id";
 }
 
+// Offset 0, so that the ranges are looked up by their ids, whoever has them.
 std::string read_each(const Table& table) {
     return "select " + row_columns(table) +
            " from unnest($1::bigint[], $2::bigint[]) as range (lo, hi) cross join lateral"

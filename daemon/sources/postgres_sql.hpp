@@ -30,12 +30,11 @@ Table checked(Table table, const Policy& policy, const postgres::Result& columns
 /// $1 and $2: the first and the last id. Columns: the first and the last of each run of ids that
 /// rows have, in order. Runs may touch.
 std::string taken(const Table& table);
-/// $1 and $2: the first and the last ids of many small ranges. Column: each id that a row has, in
-/// order.
+/// $1 and $2: the first and the last ids of many ranges. Column: each id that a row has, in order.
 std::string taken_each(const Table& table);
 /// $1 and $2: the first and the last id, $3: the names. Columns as in rows::Row.
 std::string read(const Table& table);
-/// The same of many small ranges, their first and last ids.
+/// The same of many ranges, their first and last ids.
 std::string read_each(const Table& table);
 /// $1 and $2: begin and end, $3: the names. Quick successes are left out.
 std::string events(const Table& table, Duration quick);

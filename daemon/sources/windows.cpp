@@ -28,11 +28,12 @@ const std::string& query_of(const Policy& policy, const std::string& metric) {
 std::string fill(Window& window, const std::vector<std::optional<double>>& numbers) {
     std::optional<double> value = numbers.front();
     if (numbers.size() > 1) {
-        const double clusters = numbers.back().value_or(-1);
+        // Sums of nothing are null.
+        const double clusters = numbers.back().value_or(value ? -1 : 0);
         if (!(clusters >= 0) || clusters != std::floor(clusters) || clusters > 9e15)
             return "its second number is not how many they are";
         window.requests = static_cast<std::int64_t>(clusters);
-        if (!value && window.requests == 0) value = 0;  // the sum of nothing
+        if (!value && window.requests == 0) value = 0;
     }
     if (!value) return "the query gave NULL";
     if (!std::isfinite(*value)) return "it is not a finite number";

@@ -121,8 +121,8 @@ create or replace trigger canaryd_pinned after insert or update or delete on can
 create or replace trigger canaryd_pinned_none after truncate on canaryd.pins
     for each statement execute function canaryd.pins_change();
 
--- What readers get now. No row: nobody, revision 0, by nobody. In PL/pgSQL, which plans it once in a
--- session: the daemon asks several times a minute for each rollout.
+-- What readers get now. No row: nobody, revision 0, by nobody. In PL/pgSQL, which keeps its plan
+-- after a few calls of a session: the daemon asks several times a minute for each rollout.
 create or replace function canaryd.served(p_name text)
 returns table (weight integer, revision bigint, by text, reason text, lapsed boolean)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -111,7 +111,7 @@ struct Trigger {
     [[nodiscard]] bool at_peeks() const { return needed == 1 && looks == 1; }
 };
 
-/// One number for the interval [$1, $2), asked of the source's connection.
+/// One number for the interval [$1, $2), or two (numbers_of), asked of the source's connection.
 struct NumberQuery {
     std::string name;
     std::string query;
