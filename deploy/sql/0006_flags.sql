@@ -26,7 +26,7 @@ $$;
 -- that an application moves behind the reading point is met by the next pass as well.
 -- Call it until `done`; each call is a transaction of its own. `changed` is of this call.
 create or replace function canaryd.follow_flags(
-    p_name text, p_blocks integer default 64, out done boolean, out changed bigint,
+    p_name text, p_blocks integer default 16, out done boolean, out changed bigint,
     out at_block bigint, out of_blocks bigint, out revision bigint)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
@@ -131,8 +131,9 @@ begin
 end
 $$;
 
--- For people without a daemon: call canaryd.follow('unified-webhook'). It pauses four times as long
--- as a batch took, and no shorter than p_pause seconds, so that look-ups hardly feel it; with 0 never.
+-- For people without a daemon: call canaryd.follow('unified-webhook'). It pauses nine times as long
+-- as a batch took, four times while the route serves nobody, and no shorter than p_pause seconds, so
+-- that look-ups hardly feel it; with 0 never.
 create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0.01)
 language plpgsql as $$
 declare
@@ -151,7 +152,8 @@ begin
         exit when batch.done;
         if p_pause > 0 then
             perform pg_sleep(
-                greatest(p_pause, 4 * extract(epoch from clock_timestamp() - began)));
+                greatest(p_pause, extract(epoch from clock_timestamp() - began) *
+                    (select case when s.weight = 0 then 4 else 9 end from canaryd.served(p_name) s)));
         end if;
     end loop;
 end
