@@ -459,9 +459,10 @@ TEST_SUITE("text") {
             "all in 393 of what it counts proves it; at half the limit it takes about 3,400.");
         check(text::policy_page(view.policy, true), "failed_sessions counts below 1 %, then");
         check(text::status_page(view), "sessions 40,000 0.33 % 0.43 % - 1 % proven");
-        check(text::explain(view),
-              "sessions, all together: failed_sessions 130 of 40,000 (0.33 %), proven below 0.43 %; "
-              "limit 1 %, harm 0 of 100.");
+        check(
+            text::explain(view),
+            "sessions, all together: failed_sessions 130 of 40,000 (0.33 %), proven below 0.43 %; "
+            "limit 1 %, harm 0 of 100.");
         check(text::explain_maths(view), "sessions 40,000 130 1 %");
         CHECK_FALSE(has(text::explain_maths(view), "sessions, agent"));
         count(sessions, 100 * of_a_cluster, of_a_cluster / 4);

@@ -230,11 +230,12 @@ def follow_for(session, pauses, seconds):
     """As canaryd paces it; whether all flags are where the route is."""
     end = time.time() + seconds
     while time.time() < end:
-        began = time.monotonic()
-        if session.query("select done, set_config('synchronous_commit', 'off', true) from "
-                         f"canaryd.follow_flags('{NAME}')")[0][0] == "t":
+        done, took, _ = session.query(
+            "select done, extract(epoch from clock_timestamp() - now()), "
+            f"set_config('synchronous_commit', 'off', true) from canaryd.follow_flags('{NAME}')")[0]
+        if done == "t":
             return True
-        time.sleep(max(0.01, pauses * (time.monotonic() - began)))
+        time.sleep(max(0.01, pauses * float(took)))
     return False
 
 
