@@ -53,7 +53,7 @@ public:
         }
         for (const rows::WindowAsk& window : rows::windows_of(policy, ask)) {
             for (const Population who : {Population::canary, Population::baseline}) {
-                if (window.number && who == Population::baseline) continue;
+                if (window.numbers > 0 && who == Population::baseline) continue;
                 const std::size_t scopes = window.each_segment ? policy.segments.size() : 1;
                 for (std::size_t i = 0; i < scopes; ++i)
                     add_window(look, window, who, window.each_segment ? policy.segments[i] : "");
@@ -112,7 +112,7 @@ private:
         window.who = who;
         window.from = asked.from;
         window.to = asked.to;
-        if (asked.number) {
+        if (asked.numbers > 0) {
             window.value = 3;
         } else {
             const double share = who == Population::canary ? 1 : 9;
