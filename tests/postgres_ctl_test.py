@@ -181,7 +181,7 @@ def down_takes_away_only_what_is_ours(world):
     expect(early.code == 1 and "call canaryd.follow" in early.flat, "the flags come first", early)
     expect("nothing was taken away" in early.flat, "all or nothing", early)
     database.query("update canaryd.route set weight = 0")
-    database.query(f"call canaryd.follow('{NAME}')")
+    database.query(f"call canaryd.follow('{NAME}', 0)")
     result = on(database, "migrate", "--down")
     expect(result.code == 0 and "schema canaryd" in result.flat, "gone", result)
     expect((rows_of_user(database), columns_of_user(database)) == before, "theirs stays")
@@ -539,7 +539,7 @@ def canaries(database):
 def at_half(world):
     database = migrated(world)
     database.query("update canaryd.route set weight = 5000, revision = 7, by = 'canaryd'")
-    database.query(f"call canaryd.follow('{NAME}')")
+    database.query(f"call canaryd.follow('{NAME}', 0)")
     expect(canaries(database) > 900, "half are on the canary")
     return database
 

@@ -181,7 +181,7 @@ def down_removes_what_is_ours_and_moves_nobody(world):
 
 def down_refuses_while_a_recorded_rollout_is_not_over(world):
     database = world.copy()
-    database.query(f"call canaryd.follow('{NAME}')")
+    database.query(f"call canaryd.follow('{NAME}', 0)")
     database.query("insert into canaryd.rollout values "
                    "('rides-1', 'rides', 1, 'finished', 9, '{}', '', '', ''), "
                    "('rides-2', 'rides', 2, 'progressing', 3, '{}', '', '', '')")
@@ -485,7 +485,7 @@ def the_table_hardly_grows(world):
     before = int(database.value("select pg_relation_size('users')"))
     for revision, weight in enumerate((5000, 0), 1):
         database.order(weight, revision)
-        database.query(f"call canaryd.follow('{NAME}')")
+        database.query(f"call canaryd.follow('{NAME}', 0)")
     growth = int(database.value("select pg_relation_size('users')")) / before
     expect(growth <= 1.5, "0 to 50 % and back, without any vacuum", growth)
     print(f"    growth {growth:.2f}")
