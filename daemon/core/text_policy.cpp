@@ -75,14 +75,6 @@ std::string proof_lines(const Policy& policy) {
     std::string page;
     for (const Limit& limit : limits_of(policy)) {
         const Criterion& criterion = policy.criteria[limit.criterion];
-        if (limit.per == Per::cluster) {
-            page += point(criterion.name + ": " + event_words(criterion) + " proven below " +
-                          share(limit.p0) + " on average. None at all in " +
-                          number(requests(limit.p0, 0)) +
-                          " of what it counts proves it; at half the limit it takes " +
-                          about(requests(limit.p0, limit.p0 / 2)) + ".");
-            continue;
-        }
         if (limit.per == Per::hour) {
             const auto watched = [&](double happening) {
                 return duration(time_to_prove(limit.p0, happening, policy.false_promotion,
@@ -99,10 +91,13 @@ std::string proof_lines(const Policy& policy) {
             if (limit_of(policy, other) != limit_of(policy, criterion)) continue;
             names += (names.empty() ? "" : ", ") + other.name;
         }
-        page += point(names + ": " + event_words(criterion) + " proven below " + share(limit.p0) +
-                      ". None at all in " + number(requests(limit.p0, 0)) +
-                      " requests proves it; at half the limit it takes " +
-                      about(requests(limit.p0, limit.p0 / 2)) + ".");
+        const bool clusters = limit.per == Per::cluster;
+        page +=
+            point(names + ": " + event_words(criterion) + " proven below " + share(limit.p0) +
+                  (clusters ? " on average" : "") + ". None at all in " +
+                  number(requests(limit.p0, 0)) + (clusters ? " of what it counts" : " requests") +
+                  " proves it; at half the limit it takes " +
+                  about(requests(limit.p0, limit.p0 / 2)) + ".");
     }
     if (!policy.segments.empty() && policy.segment_ask) {
         page += point("each " + policy.segment + " seen: " + number(policy.segment_requests) +
