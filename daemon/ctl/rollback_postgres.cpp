@@ -61,11 +61,11 @@ std::string follow(postgres::Database& database, const std::string& name, bool l
             if (row.boolean(0, 0)) break;
             const std::int64_t at = row.integer(0, 2), of = row.integer(0, 3);
             if (loud && of > 0) std::cout << "\rflags: " << at * 100 / of << " % " << std::flush;
-            // Others hold the rows, or a daemon is at it.
+            // Others hold the rows, or a daemon is at it. One place takes four batches.
             idle = row.integer(0, 1) == 0 && at == was ? idle + 1 : 0;
             was = at;
             if (idle == patience) return "the flags have not all followed yet. " + others;
-            if (idle > 0) std::this_thread::sleep_for(std::chrono::milliseconds{100});
+            if (idle >= 4) std::this_thread::sleep_for(std::chrono::milliseconds{100});
         }
     } catch (const postgres::Error& error) {
         if (loud) std::cout << '\n';

@@ -9,15 +9,12 @@ namespace canaryd {
 
 namespace {
 
-// A hundred kilobytes of table at once: less than what a scheduler gives one process before another
-// one's look-up, and a lock on the changed rows only.
-constexpr int blocks_at_once = 16;
+// Half a megabyte of table at once: a few milliseconds, and a lock on the changed rows only.
+constexpr int blocks_at_once = 64;
 // Between two batches, so that vacuum, writers and replicas keep up, and that look-ups have the
-// server to themselves for nine tenths of the time. Away from the canary there is more of a hurry.
-// As canaryd.follow() does.
+// server to themselves for nine tenths of the time. As canaryd.follow() does.
 constexpr Duration least_pause = std::chrono::milliseconds{10};
 constexpr int pauses_per_batch = 9;
-constexpr int pauses_in_a_hurry = 4;
 constexpr Duration least_wait = std::chrono::seconds{1};
 constexpr Duration most_wait = std::chrono::minutes{1};
 constexpr postgres::Limits batch_limits{.statement = std::chrono::seconds{20}};
@@ -85,8 +82,7 @@ Duration FlagFollower::follow() {
         "select done, changed, at_block, of_blocks,"
         " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint,"
         " set_config('synchronous_commit',"
-        " case when done then current_setting('synchronous_commit') else 'off' end, true),"
-        " (select weight = 0 from canaryd.served($1))"
+        " case when done then current_setting('synchronous_commit') else 'off' end, true)"
         " from canaryd.follow_flags($1, $2)",
         name_, blocks_at_once);
     const bool done = row.boolean(0, 0);
@@ -100,8 +96,7 @@ Duration FlagFollower::follow() {
     of_blocks_ = row.integer(0, 3);
     trouble_.clear();
     if (done) return Duration{0};
-    const int pauses = row.boolean(0, 6) ? pauses_in_a_hurry : pauses_per_batch;
-    return std::max(least_pause, pauses * Duration(row.integer(0, 4)));
+    return std::max(least_pause, pauses_per_batch * Duration(row.integer(0, 4)));
 }
 
 std::string FlagFollower::progress() const {

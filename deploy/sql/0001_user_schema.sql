@@ -12,19 +12,23 @@ create table if not exists canaryd.applied (
 alter table canaryd.applied add column if not exists sha256 text;  -- by canaryctl migrate
 comment on table canaryd.applied is 'Which files of deploy/sql this database has, and since when.';
 
--- The one with the flag already; else users, else profiles.
+-- The one with the flag already; else users, else profiles. In PL/pgSQL, which keeps its plan.
 create or replace function canaryd.user_table() returns regclass
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select c.oid::regclass
-      from pg_class c
-      join pg_attribute id on id.attrelid = c.oid and id.attname = 'id'
-                          and id.atttypid = 'uuid'::regtype
-      left join pg_attribute flag on flag.attrelid = c.oid and flag.attname = 'use_unified_webhook'
-                                 and not flag.attisdropped
-     where c.relnamespace = 'public'::regnamespace and c.relname in ('users', 'profiles')
-       and c.relkind = 'r' and not id.attisdropped
-     order by (flag.attname is not null) desc, c.relname = 'users' desc
-     limit 1
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return (
+        select c.oid::regclass
+          from pg_class c
+          join pg_attribute id on id.attrelid = c.oid and id.attname = 'id'
+                              and id.atttypid = 'uuid'::regtype
+          left join pg_attribute flag on flag.attrelid = c.oid
+                                     and flag.attname = 'use_unified_webhook'
+                                     and not flag.attisdropped
+         where c.relnamespace = 'public'::regnamespace and c.relname in ('users', 'profiles')
+           and c.relkind = 'r' and not id.attisdropped
+         order by (flag.attname is not null) desc, c.relname = 'users' desc
+         limit 1);
+end
 $$;
 
 do $$

@@ -132,7 +132,7 @@ begin
             and pg_relation_size(canaryd.user_table()) <= 16 * 1024 * 1024;
     for batch in 1..300 loop  -- bounded: a row that somebody has locked is never done
         exit when flags_done or not here;
-        select done into flags_done from canaryd.follow_flags('unified-webhook');
+        select done into flags_done from canaryd.follow_flags('unified-webhook', 256);
     end loop;
     execute format('select count(*) from %s', canaryd.user_table()) into total_count;
     if flags_done then

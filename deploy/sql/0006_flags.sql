@@ -12,6 +12,7 @@ create table if not exists canaryd.flags (
     began_at timestamptz,
     done_at timestamptz
 ) with (fillfactor = 40, autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
+alter table canaryd.flags add column if not exists quarter integer not null default 0;  -- of the block
 comment on table canaryd.flags is 'How far the flag column has followed the route.';
 
 -- `canaryd.acting`, for this transaction only, tells our own writes from an operator's.
@@ -20,13 +21,13 @@ language sql set search_path = pg_catalog, pg_temp as $$
     select set_config('canaryd.acting', case when p_on then 'on' else 'off' end, true)
 $$;
 
--- One short batch: `p_blocks` blocks of the table by physical order, at most a quarter of their
--- rows, since what a quarter leaves behind has room for the next one and the table hardly grows.
--- Rows that somebody has locked are left for the next pass, so that it waits for nobody. A row
--- that an application moves behind the reading point is met by the next pass as well.
+-- One short batch: a quarter of the rows in `p_blocks` blocks of the table by physical order. What it
+-- leaves behind has room for the next quarter, so that the table hardly grows. Rows that somebody has
+-- locked are left for the next pass, so that it waits for nobody. A row that an application moves
+-- behind the reading point is met by the next pass as well.
 -- Call it until `done`; each call is a transaction of its own. `changed` is of this call.
 create or replace function canaryd.follow_flags(
-    p_name text, p_blocks integer default 16, out done boolean, out changed bigint,
+    p_name text, p_blocks integer default 64, out done boolean, out changed bigint,
     out at_block bigint, out of_blocks bigint, out revision bigint)
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set lock_timeout = '1s' as $$
@@ -34,13 +35,8 @@ declare
     r canaryd.route;
     f canaryd.flags;
     users regclass := canaryd.user_table();
-    seen bigint;
+    wrong tid[];
     wants_on tid[];
-    wants_off tid[];
-    most integer;
-    found_on integer;
-    found_off integer;
-    moved bigint;
 begin
     changed := 0;
     if p_name is distinct from 'unified-webhook' then
@@ -61,9 +57,11 @@ begin
     select * into r from canaryd.route where name = p_name;
     if not found then
         r.name := p_name; r.decided := 0; r.rest_weight := 0; r.drawn_weight := 0;
+        r.pinned := false;
     end if;
     if f.decided <> r.decided then
-        f := (p_name, r.decided, 1, 0, 0, 0, 0, clock_timestamp(), null);
+        f.decided := r.decided; f.pass := 1; f.at_block := 0; f.quarter := 0; f.changed := 0;
+        f.changed_in_pass := 0; f.began_at := clock_timestamp(); f.done_at := null;
     end if;
     revision := f.decided;
     if f.done_at is not null then
@@ -71,45 +69,38 @@ begin
         return;
     end if;
 
+    -- What is constant is folded away: mostly one hash a user is left, after a rollback none.
     execute format($q$
-        select count(*),
-               array_agg(at order by spread) filter (where want and flag is not true),
-               array_agg(at order by spread) filter (where not want and flag is not false)
-          from (select u.ctid as at, u.use_unified_webhook as flag, uuid_hash(u.id) as spread,
-                       case when p.side is not null then p.side = 'canary'
-                            when t.below = 0 then false
-                            when t.below = 10000 then true
-                            else canaryd.bucket(%1$L, u.id) < t.below end as want
-                  from %2$s u
-                  left join canaryd.pins p on p.name = %1$L and p.user_id = u.id::text
-                  left join canaryd.drawn d on d.name = %1$L and d.user_id = u.id and %3$L
-                  cross join lateral (
-                      select case when d.user_id is null then %4$s else %5$s end) t (below)
-                 where u.ctid >= %6$L and u.ctid < %7$L) w $q$,
-        p_name, users, r.drawn is not null, r.rest_weight, r.drawn_weight,
-        format('(%s,0)', f.at_block), format('(%s,0)', f.at_block + p_blocks))
-      into seen, wants_on, wants_off;
-    most := greatest(64, seen / 4);
-    found_on := coalesce(cardinality(wants_on), 0);
-    found_off := coalesce(cardinality(wants_off), 0);
-    wants_on := wants_on[1:most];
-    wants_off := wants_off[1:greatest(0, most - found_on)];
-
-    perform canaryd.act(true);
-    execute format($q$ update %1$s u set use_unified_webhook = true
-         where u.ctid = any (array(select v.ctid from %1$s v where v.ctid = any ($1)
-                                      for no key update skip locked)) $q$, users) using wants_on;
-    get diagnostics changed = row_count;
-    execute format($q$ update %1$s u set use_unified_webhook = false
-         where u.ctid = any (array(select v.ctid from %1$s v where v.ctid = any ($1)
-                                      for no key update skip locked)) $q$, users) using wants_off;
-    get diagnostics moved = row_count;
-    perform canaryd.act(false);
-    changed := changed + moved;
+        with u as materialized (
+            select u.ctid as at, u.use_unified_webhook as flag,
+                   coalesce(
+                       case when %3$L then (select p.side = 'canary' from canaryd.pins p
+                                             where p.name = %1$L and p.user_id = u.id::text) end,
+                       case when %4$L and exists (select from canaryd.drawn d
+                                                   where d.name = %1$L and d.user_id = u.id)
+                            then %6$s > 0 and canaryd.bucket(%1$L, u.id) < %6$s
+                            else %5$s > 0 and canaryd.bucket(%1$L, u.id) < %5$s end) as wanted
+              from %2$s u
+             where u.ctid >= %7$L and u.ctid < %8$L and uuid_hash(u.id) & 3 = %9$s)
+        select array_agg(at), array_agg(at) filter (where wanted)
+          from u where flag is distinct from wanted $q$,
+        p_name, users, r.pinned, r.drawn is not null, r.rest_weight, r.drawn_weight,
+        format('(%s,0)', f.at_block), format('(%s,0)', f.at_block + p_blocks), f.quarter)
+      into wrong, wants_on;
+    if wrong is not null then
+        perform canaryd.act(true);
+        execute format($q$ update %1$s u set use_unified_webhook = u.ctid = any ($2)
+             where u.ctid = any (array(select v.ctid from %1$s v where v.ctid = any ($1)
+                                          for no key update skip locked)) $q$, users)
+          using wrong, coalesce(wants_on, '{}');
+        get diagnostics changed = row_count;
+        perform canaryd.act(false);
+    end if;
 
     f.changed := f.changed + changed;
-    f.changed_in_pass := f.changed_in_pass + found_on + found_off;
-    if found_on + found_off <= most or changed = 0 then
+    f.changed_in_pass := f.changed_in_pass + coalesce(cardinality(wrong), 0);
+    f.quarter := (f.quarter + 1) % 4;
+    if f.quarter = 0 then
         f.at_block := f.at_block + p_blocks;
     end if;
     f.of_blocks := pg_relation_size(users) / current_setting('block_size')::bigint;
@@ -121,19 +112,19 @@ begin
     end if;
     done := f.done_at is not null; at_block := f.at_block; of_blocks := f.of_blocks;
     if not done and f.at_block = f.of_blocks then
-        f.pass := f.pass + 1; f.at_block := 0; f.changed_in_pass := 0;
+        f.pass := f.pass + 1; f.at_block := 0; f.quarter := 0; f.changed_in_pass := 0;
     end if;
     update canaryd.flags g
-       set (decided, pass, at_block, of_blocks, changed, changed_in_pass, began_at, done_at) =
-           (f.decided, f.pass, f.at_block, f.of_blocks, f.changed, f.changed_in_pass, f.began_at,
-            f.done_at)
+       set (decided, pass, at_block, quarter, of_blocks, changed, changed_in_pass, began_at,
+            done_at) =
+           (f.decided, f.pass, f.at_block, f.quarter, f.of_blocks, f.changed, f.changed_in_pass,
+            f.began_at, f.done_at)
      where g.name = p_name;
 end
 $$;
 
 -- For people without a daemon: call canaryd.follow('unified-webhook'). It pauses nine times as long
--- as a batch took, four times while the route serves nobody, and no shorter than p_pause seconds, so
--- that look-ups hardly feel it; with 0 never.
+-- as a batch took, and no shorter than p_pause seconds, so that look-ups hardly feel it; with 0 never.
 create or replace procedure canaryd.follow(p_name text, p_pause double precision default 0.01)
 language plpgsql as $$
 declare
@@ -152,8 +143,7 @@ begin
         exit when batch.done;
         if p_pause > 0 then
             perform pg_sleep(
-                greatest(p_pause, extract(epoch from clock_timestamp() - began) *
-                    (select case when s.weight = 0 then 4 else 9 end from canaryd.served(p_name) s)));
+                greatest(p_pause, 9 * extract(epoch from clock_timestamp() - began)));
         end if;
     end loop;
 end
