@@ -654,8 +654,8 @@ TEST_SUITE("evidence") {
         CHECK_FALSE(well.ledger.latched);
         const Finding finding = queried_of(well);
         CHECK(finding.outcome == Outcome::pass);
-        CHECK(finding.bounds.requests == 12 * 24 * 100 * of_a_cluster);
-        CHECK(finding.bounds.events == 12 * 24 * of_a_cluster / 4);
+        CHECK(finding.bounds.requests == 12 * 24 * 100 * std::int64_t{unit_of(Per::cluster)});
+        CHECK(finding.bounds.events == 12 * 24 * unit_of(Per::cluster) / 4);
         CHECK(finding.bounds.upper < 0.01);
         CHECK_FALSE(well.last.proven);  // nothing shows that requests do not fail
     }
@@ -681,7 +681,7 @@ TEST_SUITE("evidence") {
             watch.judge(watch.query_look(shares, clusters));
             return watch;
         };
-        CHECK(queried_of(judged(4, 4)).bounds.requests == 4 * of_a_cluster);
+        CHECK(queried_of(judged(4, 4)).bounds.requests == 4 * unit_of(Per::cluster));
         CHECK(judged(0, 0).last.remarks.empty());
         for (const Watch& bad :
              {judged(4.1, 4), judged(-0.1, 4), judged(1, -1), judged(1, 1LL << 50),

@@ -600,6 +600,19 @@ def rollback_says_what_is_in_its_way(world):
     expect(canaries(database) > 900, "and nobody was moved")
 
 
+def rollback_waits_for_a_locked_row_but_not_for_ever(world):
+    database = at_half(world)
+    with database.session() as holder:
+        held = holder.query("begin; select id from users where use_unified_webhook limit 1 "
+                            "for update")[0][0]
+        result = on(database, "rollback", "--direct")
+        expect(result.code == 0 and canaries(database) == 0, "nobody is on the canary", result)
+        expect("not all followed yet" in result.flat and "canaryd.follow" in result.flat,
+               "and it says that a flag is left", result)
+        left = database.query("select id from users where use_unified_webhook")
+        expect(left == [[held]], "the one that somebody holds", left)
+
+
 def pins_hold_whatever_the_weight_is(world):
     database = migrated(world)
     route = f"select get_webhook_route('{IDS[0]}')"
@@ -680,6 +693,7 @@ TESTS = [
     rollback_past_the_daemon_sets_the_route_and_the_flags,
     rollback_asks_for_nothing_more_than_it_must,
     rollback_says_what_is_in_its_way,
+    rollback_waits_for_a_locked_row_but_not_for_ever,
     pins_hold_whatever_the_weight_is,
     the_legacys_history_is_read_where_it_is,
 ]

@@ -428,6 +428,20 @@ def flags_change_only_where_they_must(world):
     expect(database.follow() == 0, "when it is done it is done")
 
 
+def a_batch_leaves_room_for_the_next(world):
+    database = world.copy()
+    database.order(10000, 1)
+    changed = [int(database.value(f"select changed from canaryd.follow_flags('{NAME}', 100000)",
+                                  user="canaryd")) for _ in range(4)]
+    expect(sum(changed) == USERS, "four batches change what is in their blocks", changed)
+    expect(max(changed) < 0.3 * USERS, "a quarter each", changed)
+    database.order(0, 2)
+    for blocks in (1, 1, 1, 100000):
+        at = database.value(f"select at_block from canaryd.follow_flags('{NAME}', {blocks})",
+                            user="canaryd")
+    expect(at == "1", "all quarters are of the same blocks, whoever asks", at)
+
+
 def the_follower_resumes_and_prefers_the_newest_decision(world):
     database = world.copy()
     database.order(5000, 1)
@@ -494,7 +508,7 @@ def the_table_hardly_grows(world):
 def a_row_that_moves_while_flags_follow_is_met(world):
     database = world.copy()
     database.order(10000, 1)
-    database.follow(blocks=4, calls=2)
+    database.follow(blocks=4, calls=8)
     behind = database.query("select id from users where not use_unified_webhook "
                             "order by ctid desc limit 50")
     ids = ", ".join(f"'{row[0]}'" for row in behind)
@@ -978,6 +992,7 @@ TESTS = [
     assigning_is_sticky_and_monotone,
     during_a_rollout_assign_lowers_and_never_raises,
     flags_change_only_where_they_must,
+    a_batch_leaves_room_for_the_next,
     the_follower_resumes_and_prefers_the_newest_decision,
     a_pin_waits_for_nobody,
     the_table_hardly_grows,

@@ -448,7 +448,8 @@ TEST_SUITE("text") {
             Signal{Signal::Kind::counted, Duration{0}, "failed_sessions", Per::cluster}, 0.01));
         view.rollout.ledger.streams.resize(9);
         Stream& sessions = view.rollout.ledger.streams[6];
-        count(sessions, 40'000 * of_a_cluster, 130 * of_a_cluster + of_a_cluster / 4);
+        constexpr std::int64_t one = unit_of(Per::cluster);
+        count(sessions, 40'000 * one, 130 * one + one / 4);
         view.rollout.proven = false;
         const auto check = [](const std::string& page, const std::string& words) {
             CHECK_MESSAGE(has(flat(page), words), page);
@@ -465,7 +466,7 @@ TEST_SUITE("text") {
             "limit 1 %, harm 0 of 100.");
         check(text::explain_maths(view), "sessions 40,000 130 1 %");
         CHECK_FALSE(has(text::explain_maths(view), "sessions, agent"));
-        count(sessions, 100 * of_a_cluster, of_a_cluster / 4);
+        count(sessions, 100 * one, one / 4);
         check(text::explain(view), "failed_sessions 0.25 of 100 (0.25 %)");
         check(text::explain(view), "more at this rate would prove it.");
         check(text::explain(view), "sessions proven below 4.63 % only, limit 1 % (100 counted)");

@@ -219,8 +219,9 @@ TEST_SUITE("vectors") {
             }
             check_same(clusters, whole(row.at("clusters")), row, "clusters");
             check_close(shares, number(row.at("k_fraction_sum")), row, "sum of shares");
-            check_close(log_e_breach(static_cast<double>(clusters) * of_a_cluster,
-                                     shares * of_a_cluster, number(row.at("p0")), Per::cluster),
+            constexpr int one = unit_of(Per::cluster);
+            check_close(log_e_breach(static_cast<double>(clusters) * one, shares * one,
+                                     number(row.at("p0")), Per::cluster),
                         number(row.at("log_e_cluster")), row, "evidence of clusters");
             check_same(requests, whole(row.at("requests")), row, "requests");
             check_same(failed, whole(row.at("users_with_error")), row, "users with an error");

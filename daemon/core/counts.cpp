@@ -84,8 +84,8 @@ std::optional<StreamCounts> queried(const Window& window, Per per, Duration watc
     if (n < 0 || n > most_clusters || !(k >= 0) || k > static_cast<double>(n)) {
         return std::nullopt;
     }
-    const std::int64_t clusters = n * of_a_cluster;
-    const std::int64_t events = std::llround(k * of_a_cluster);
+    const std::int64_t clusters = n * unit_of(Per::cluster);
+    const std::int64_t events = std::llround(k * unit_of(Per::cluster));
     return StreamCounts{{clusters, clusters}, {events, events, events, events}};
 }
 

@@ -34,14 +34,14 @@ double per_one(double p0, double expm1, Per per) {
         case Per::hour:
             return p0 / milliseconds_an_hour * expm1;
         case Per::cluster:
-            return std::log1p(p0 * expm1) / of_a_cluster;
+            return std::log1p(p0 * expm1) / unit_of(per);
     }
     return std::log1p(p0 * expm1);
 }
 
 /// What one event, or a millionth of one, adds to l(delta).
 double per_event(double delta, Per per) {
-    return per == Per::cluster ? delta / of_a_cluster : delta;
+    return delta / unit_of(per);
 }
 
 /// Smallest (`rising`) or largest p whose `excess(p)`, which is monotone, is not below 0. Works on

@@ -208,7 +208,7 @@ void move_floors(const Facts& facts, const Book& book, const std::vector<double>
         const Per per = book.claim_of(i).per;
         if (per != Per::request && sums[i] >= 0 && seen.events.raw > 0) {
             // At least so many clusters had an event, since no share is above 1.
-            const std::int64_t unit = per == Per::cluster ? of_a_cluster : 1;
+            const std::int64_t unit = unit_of(per);
             const std::int64_t alone = (seen.events.raw + unit - 1) / unit;
             const Duration within = facts.rules.policy.floor_within;
             add_failures(streams[i].floor, {{block_of(facts.look.from, within), alone}});

@@ -142,7 +142,7 @@ std::string finding_odds(const View& view, const Finding& finding) {
     const auto all = static_cast<double>(
         requests_to_prove(finding.limit, bounds.rate(), view.policy.false_promotion, phi));
     const bool clusters = bounds.per == Per::cluster;
-    const double had = static_cast<double>(bounds.requests) / (clusters ? of_a_cluster : 1);
+    const double had = static_cast<double>(bounds.requests) / unit_of(bounds.per);
     const double more = std::max(1.0, all - had);
     return more < 1e9
                ? " About " + number(std::llround(more)) + (clusters ? " more" : " more requests") +

@@ -192,7 +192,7 @@ std::string number(std::int64_t n) {
 
 std::string seen(std::int64_t n, Per per) {
     if (per == Per::hour) return duration(Duration(n));
-    return per == Per::cluster ? number(n / of_a_cluster) : counted(n, "request", "requests");
+    return per == Per::cluster ? number(n / unit_of(per)) : counted(n, "request", "requests");
 }
 
 std::string of_query(const std::string& number, std::int64_t n, std::int64_t k, Per per) {
@@ -202,7 +202,7 @@ std::string of_query(const std::string& number, std::int64_t n, std::int64_t k, 
 
 std::string events(std::int64_t k, Per per) {
     if (per != Per::cluster) return number(k);
-    const double whole = static_cast<double>(k) / of_a_cluster;
+    const double whole = static_cast<double>(k) / unit_of(per);
     return whole < 100 ? trimmed(print("%.2f", whole)) : number(std::llround(whole));
 }
 

@@ -86,7 +86,7 @@ json::array criteria_of(const View& view) {
         const Bounds& bounds = finding.bounds;
         const bool hourly = bounds.per == Per::hour, clusters = bounds.per == Per::cluster;
         const auto count = [&](std::int64_t n) {
-            return number(static_cast<double>(n) / (clusters ? of_a_cluster : 1));
+            return number(static_cast<double>(n) / unit_of(bounds.per));
         };
         criteria.push_back(json::object{
             {"criterion", text_of(finding.criterion)},

@@ -24,7 +24,7 @@ begin
           left join pg_attribute flag on flag.attrelid = c.oid
                                      and flag.attname = 'use_unified_webhook'
                                      and not flag.attisdropped
-         where c.relnamespace = 'public'::regnamespace and c.relname in ('users', 'profiles')
+         where c.relnamespace = to_regnamespace('public') and c.relname in ('users', 'profiles')
            and c.relkind = 'r' and not id.attisdropped
          order by (flag.attname is not null) desc, c.relname = 'users' desc
          limit 1);

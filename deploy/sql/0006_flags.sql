@@ -4,15 +4,16 @@
 create table if not exists canaryd.flags (
     name text primary key,
     decided bigint not null default -1,       -- of the route; another one starts over
-    pass integer not null default 1,          -- a pass that found nothing to change is the last
-    at_block bigint not null default 0,
+    pass integer not null default 1,
+    at_block bigint not null default 0,       -- from here to to_block
+    to_block bigint not null default 0,
+    quarter integer not null default 0,       -- of the rows there, the next one
     of_blocks bigint not null default 0,
     changed bigint not null default 0,        -- rows since this decision
     changed_in_pass bigint not null default 0,
     began_at timestamptz,
     done_at timestamptz
 ) with (fillfactor = 40, autovacuum_vacuum_threshold = 50, autovacuum_vacuum_scale_factor = 0);
-alter table canaryd.flags add column if not exists quarter integer not null default 0;  -- of the block
 comment on table canaryd.flags is 'How far the flag column has followed the route.';
 
 -- `canaryd.acting`, for this transaction only, tells our own writes from an operator's.
@@ -21,10 +22,17 @@ language sql set search_path = pg_catalog, pg_temp as $$
     select set_config('canaryd.acting', case when p_on then 'on' else 'off' end, true)
 $$;
 
+-- Whether the user `u` is among the first `p_weight`; only where it depends, by a hash.
+create or replace function canaryd.share_sql(p_name text, p_weight integer) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select case p_weight when 0 then 'false' when 10000 then 'true'
+                else format('canaryd.bucket(%L, u.id) < %s', p_name, p_weight) end
+$$;
+
 -- One short batch: a quarter of the rows in `p_blocks` blocks of the table by physical order. What it
 -- leaves behind has room for the next quarter, so that the table hardly grows. Rows that somebody has
--- locked are left for the next pass, so that it waits for nobody. A row that an application moves
--- behind the reading point is met by the next pass as well.
+-- locked are left for the next pass, so that it waits for nobody. The last pass is one that found
+-- nothing to change and was not the first, since rows may move behind the reading point.
 -- Call it until `done`; each call is a transaction of its own. `changed` is of this call.
 create or replace function canaryd.follow_flags(
     p_name text, p_blocks integer default 64, out done boolean, out changed bigint,
@@ -57,7 +65,6 @@ begin
     select * into r from canaryd.route where name = p_name;
     if not found then
         r.name := p_name; r.decided := 0; r.rest_weight := 0; r.drawn_weight := 0;
-        r.pinned := false;
     end if;
     if f.decided <> r.decided then
         f.decided := r.decided; f.pass := 1; f.at_block := 0; f.quarter := 0; f.changed := 0;
@@ -69,23 +76,26 @@ begin
         return;
     end if;
 
-    -- What is constant is folded away: mostly one hash a user is left, after a rollback none.
+    if f.quarter = 0 then
+        f.to_block := f.at_block + p_blocks;
+    end if;
     execute format($q$
         with u as materialized (
             select u.ctid as at, u.use_unified_webhook as flag,
                    coalesce(
-                       case when %3$L then (select p.side = 'canary' from canaryd.pins p
-                                             where p.name = %1$L and p.user_id = u.id::text) end,
-                       case when %4$L and exists (select from canaryd.drawn d
+                       case when (select pinned from canaryd.route where name = %1$L)
+                            then (select p.side = 'canary' from canaryd.pins p
+                                   where p.name = %1$L and p.user_id = u.id::text) end,
+                       case when %3$L and exists (select from canaryd.drawn d
                                                    where d.name = %1$L and d.user_id = u.id)
-                            then %6$s > 0 and canaryd.bucket(%1$L, u.id) < %6$s
-                            else %5$s > 0 and canaryd.bucket(%1$L, u.id) < %5$s end) as wanted
+                            then %4$s else %5$s end) as wanted
               from %2$s u
-             where u.ctid >= %7$L and u.ctid < %8$L and uuid_hash(u.id) & 3 = %9$s)
+             where u.ctid >= %6$L and u.ctid < %7$L and uuid_hash(u.id) & 3 = %8$s)
         select array_agg(at), array_agg(at) filter (where wanted)
           from u where flag is distinct from wanted $q$,
-        p_name, users, r.pinned, r.drawn is not null, r.rest_weight, r.drawn_weight,
-        format('(%s,0)', f.at_block), format('(%s,0)', f.at_block + p_blocks), f.quarter)
+        p_name, users, r.drawn is not null, canaryd.share_sql(p_name, r.drawn_weight),
+        canaryd.share_sql(p_name, r.rest_weight), format('(%s,0)', f.at_block),
+        format('(%s,0)', f.to_block), f.quarter)
       into wrong, wants_on;
     if wrong is not null then
         perform canaryd.act(true);
@@ -101,12 +111,12 @@ begin
     f.changed_in_pass := f.changed_in_pass + coalesce(cardinality(wrong), 0);
     f.quarter := (f.quarter + 1) % 4;
     if f.quarter = 0 then
-        f.at_block := f.at_block + p_blocks;
+        f.at_block := f.to_block;
     end if;
     f.of_blocks := pg_relation_size(users) / current_setting('block_size')::bigint;
     if f.at_block >= f.of_blocks then
         f.at_block := f.of_blocks;
-        if f.changed_in_pass = 0 then
+        if f.changed_in_pass = 0 and f.pass > 1 then
             f.done_at := clock_timestamp();
         end if;
     end if;
@@ -115,10 +125,10 @@ begin
         f.pass := f.pass + 1; f.at_block := 0; f.quarter := 0; f.changed_in_pass := 0;
     end if;
     update canaryd.flags g
-       set (decided, pass, at_block, quarter, of_blocks, changed, changed_in_pass, began_at,
-            done_at) =
-           (f.decided, f.pass, f.at_block, f.quarter, f.of_blocks, f.changed, f.changed_in_pass,
-            f.began_at, f.done_at)
+       set (decided, pass, at_block, to_block, quarter, of_blocks, changed, changed_in_pass,
+            began_at, done_at) =
+           (f.decided, f.pass, f.at_block, f.to_block, f.quarter, f.of_blocks, f.changed,
+            f.changed_in_pass, f.began_at, f.done_at)
      where g.name = p_name;
 end
 $$;
@@ -199,6 +209,13 @@ begin
     perform set_config('lock_timeout', '5s', true);
     execute format('create or replace trigger canaryd_new_user before insert on %s '
                    'for each row execute function canaryd.new_user()', canaryd.user_table());
+    -- Made before flags followed by quarters. After the trigger, since whoever moves flags has the
+    -- table of users first.
+    if not exists (select from pg_attribute
+                    where attrelid = 'canaryd.flags'::regclass and attname = 'quarter') then
+        alter table canaryd.flags add column to_block bigint not null default 0,
+                                  add column quarter integer not null default 0;
+    end if;
 end
 $$;
 -- Runs after canaryd_pinned, whose `pinned` it needs: triggers of one row go by their names.

@@ -35,7 +35,10 @@ enum class Action { warn, hold, rollback };
 /// requests are whole numbers, hours are whole milliseconds, and clusters and the sum of their
 /// shares whole millionths. Limits and rates are per hour, else shares.
 enum class Per { request, hour, cluster };
-inline constexpr std::int64_t of_a_cluster = 1'000'000;
+/// What one event is kept as, and one cluster.
+constexpr int unit_of(Per per) {
+    return per == Per::cluster ? 1'000'000 : 1;
+}
 
 /// What is counted as an event. Of requests: failed ones (error or timeout), or those slower than a
 /// duration (a timeout is slow whatever its duration). `latency_p95 below 2s` is the event

@@ -3,8 +3,8 @@
 
     postgres_routing.py [--users N] [--seconds N] [rollback] [flags] [lookup]
 
-Starts a PostgreSQL of its own, with N users, 1000000 unless told, half of them on the canary. What
-is compared runs by turns in the same run: ratios hold on a busy machine, times do not.
+Starts a PostgreSQL of its own, with N users, 1000000 unless told. What is compared runs by turns in
+the same run: ratios hold on a busy machine, times do not.
 """
 
 import re
