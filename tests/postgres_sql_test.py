@@ -520,8 +520,20 @@ def a_row_that_moves_while_flags_follow_is_met(world):
     expect(int(database.value(f"select count(*) from users where id in ({ids}) and ctid < "
                               "'(8,0)'")) > 20, "many of them are where it has been")
     database.follow(blocks=4)
-    expect(database.value("select count(*) from users where not use_unified_webhook") == "0",
-           "all of them are followed")
+    left = "select count(*) from users where not use_unified_webhook"
+    expect(database.value(left) == "0", "all of them are followed")
+    by_id = "cluster users using users_pkey"
+    database.query(by_id)
+    alone = database.value("select id from users order by id limit 1")
+    database.query("select canaryd.act(true); update users set use_unified_webhook = false "
+                   f"where id = '{alone}'; update canaryd.flags set decided = -1")
+    ahead = f"select ctid >= '(8,0)' from users where id = '{alone}'"
+    expect(database.value(ahead) == "t" and database.value(left) == "1", "one, at the end")
+    database.follow(blocks=4, calls=8)
+    database.query(by_id)
+    expect(database.value(ahead) == "f", "it went to where nothing has been found")
+    database.follow(blocks=4)
+    expect(database.value(left) == "0", "it is followed as well")
 
 
 def a_new_user_gets_the_flag_of_their_bucket(world):

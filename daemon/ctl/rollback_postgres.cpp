@@ -47,37 +47,28 @@ void order(postgres::Database& database, const std::string& name, const std::str
 /// What a running daemon does by itself. Stopping it in the middle loses nothing; rows that
 /// somebody keeps locked are not waited for without end.
 std::string follow(postgres::Database& database, const std::string& name, bool loud) {
-    constexpr std::chrono::seconds patience{30};
-    constexpr int at_one_place = 4;  // batches
+    constexpr int patience = 300;  // a tenth of a second each
+    constexpr std::int64_t blocks = 64;
     std::int64_t changed = 0;
     const std::string others =
         "A running daemon sees to it, or as the owner: call canaryd.follow(" + sql_text(name) + ")";
     try {
-        auto moved_at = std::chrono::steady_clock::now();
-        int idle = 0, passes_in_vain = 0;
-        std::int64_t was = -1, in_pass = 0;
+        std::int64_t in_vain = 0;
         for (;;) {
             const auto row = database.write(
-                "select done, changed, at_block, of_blocks from canaryd.follow_flags($1)", name);
-            const std::int64_t now = row.integer(0, 1);
-            changed += now;
-            in_pass += now;
+                "select done, changed, at_block, of_blocks from canaryd.follow_flags($1, $2)", name,
+                blocks);
+            changed += row.integer(0, 1);
             if (row.boolean(0, 0)) break;
             const std::int64_t at = row.integer(0, 2), of = row.integer(0, 3);
             if (loud && of > 0) std::cout << "\rflags: " << at * 100 / of << " % " << std::flush;
-            if (now > 0) moved_at = std::chrono::steady_clock::now();
-            idle = now == 0 && at == was ? idle + 1 : 0;
-            was = at;
-            if (at == of) {
-                passes_in_vain = in_pass == 0 ? passes_in_vain + 1 : 0;
-                in_pass = 0;
-            }
-            // Others hold the rows that are left: the first pass is never the last, the second that
-            // finds nothing is. Or a daemon is at it.
-            if ((at != of || passes_in_vain < 2) && idle < at_one_place) continue;
-            if (std::chrono::steady_clock::now() - moved_at >= patience)
+            in_vain = row.integer(0, 1) == 0 ? in_vain + 1 : 0;
+            // Others hold the rows, or a daemon is at it: two passes of four batches a place that
+            // change nothing would have been the end.
+            const std::int64_t two_passes = 2 * 4 * (of / blocks + 1);
+            if (in_vain == two_passes + patience)
                 return "the flags have not all followed yet. " + others;
-            std::this_thread::sleep_for(std::chrono::milliseconds{100});
+            if (in_vain > two_passes) std::this_thread::sleep_for(std::chrono::milliseconds{100});
         }
     } catch (const postgres::Error& error) {
         if (loud) std::cout << '\n';

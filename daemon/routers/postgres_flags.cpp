@@ -9,8 +9,6 @@ namespace canaryd {
 
 namespace {
 
-// Half a megabyte of table at once: a few milliseconds, and a lock on the changed rows only.
-constexpr int blocks_at_once = 64;
 // Between two batches, so that vacuum, writers and replicas keep up, and that look-ups have the
 // server to themselves for nine tenths of the time. As canaryd.follow() does.
 constexpr Duration least_pause = std::chrono::milliseconds{10};
@@ -83,8 +81,8 @@ Duration FlagFollower::follow() {
         " ceil(1000 * extract(epoch from clock_timestamp() - now()))::bigint,"
         " set_config('synchronous_commit',"
         " case when done then current_setting('synchronous_commit') else 'off' end, true)"
-        " from canaryd.follow_flags($1, $2)",
-        name_, blocks_at_once);
+        " from canaryd.follow_flags($1)",
+        name_);
     const bool done = row.boolean(0, 0);
     const std::int64_t changed = row.integer(0, 1);
     const std::lock_guard lock(mutex_);

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -212,8 +213,8 @@ def flags(bench):
                 continue  # cut by the end
             took_us, late_us = int(fields[2]), int(fields[6])
             at = int(fields[4]) + int(fields[5]) / 1e6
-            during = any(began <= at <= ended for began, ended in spans)
-            (beside if during else idle).append((took_us - late_us) / 1000)
+            span = bisect(spans, (at, at))
+            (beside if span and at <= spans[span - 1][1] else idle).append((took_us - late_us) / 1000)
     idle.sort()
     beside.sort()
     say("flags follow 0 to 50 % / back", f"{took[0]:.1f} / {took[1]:.1f} s")
